@@ -1,0 +1,1 @@
+"""One package a client library; opened by `labkit.connect` alone."""

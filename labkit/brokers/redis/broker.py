@@ -1,0 +1,195 @@
+"""The broker contract on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import redis
+
+from labkit.broker import Capabilities, Capability, CommandLog, Receipt, Support
+from labkit.brokers.redis.client import ExchangeBroken, RedisClient, Reply
+from labkit.brokers.redis.pubsub import RedisSubscription
+from labkit.clock import Clock
+from labkit.connection import Options
+from labkit.errors import BatchError, BrokerUnavailable
+from labkit.trace import Trace
+
+BATCH_SIZE = 500
+"""Commands in one round trip: enough to hide its cost, few enough to know what went."""
+
+
+def open_broker(
+    url: str, options: Options, *, on_close: Callable[[], None] | None = None
+) -> RedisBroker:
+    """Open, and see that somebody answers."""
+    client = RedisClient(url, options)
+    broker = RedisBroker(client, on_close=on_close)
+    try:
+        broker.ping()
+        if not client.embedded:
+            client.name = _server_name(client)
+    except BaseException:
+        client.close()
+        raise
+    return broker
+
+
+class RedisBroker:
+    """Redis, Valkey or fakeredis. Made by `labkit.connect`."""
+
+    def __init__(
+        self, client: RedisClient, *, on_close: Callable[[], None] | None = None
+    ) -> None:
+        self._client = client
+        self._on_close = on_close
+
+    @property
+    def name(self) -> str:
+        """What it is, with its version."""
+        return self._client.name
+
+    @property
+    def url(self) -> str:
+        """Where it is, without the password."""
+        return self._client.url
+
+    @property
+    def embedded(self) -> bool:
+        """True for fakeredis in this process."""
+        return self._client.embedded
+
+    @property
+    def namespace(self) -> str:
+        """The prefix on every name, "" for none."""
+        return self._client.options.namespace
+
+    @property
+    def native(self) -> Any:
+        """redis-py's client: a `redis.Redis` (for the embedded broker, a `fakeredis.FakeRedis`)."""
+        return self._client.native
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of time stamps, pauses and back-off."""
+        return self._client.options.clock
+
+    @property
+    def trace(self) -> Trace:
+        """What happened over this broker."""
+        return self._client.options.trace
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, and why."""
+        return _capabilities("the embedded broker" if self.embedded else self.name, self.embedded)
+
+    def commands(self, last: int = 20) -> CommandLog:
+        """The last commands that labkit sent to Redis, as one would type them into redis-cli."""
+        return CommandLog(self._client.commands(last))
+
+    def ping(self) -> None:
+        """Ask whether it is there; a server that does not answer is given up within a second."""
+        self._client.probe()
+
+    def publish(self, channel: str, body: bytes) -> Receipt:
+        """PUBLISH one body."""
+        reply = self._client.call("PUBLISH", self.namespace + channel, body)
+        return Receipt(channel, int(reply))
+
+    def publish_many(self, items: Sequence[tuple[str, bytes]]) -> list[Receipt]:
+        """PUBLISH many bodies, `BATCH_SIZE` to a round trip."""
+        replies: list[Reply] = []
+        for start in range(0, len(items), BATCH_SIZE):
+            chunk = items[start : start + BATCH_SIZE]
+            commands = [("PUBLISH", self.namespace + channel, body) for channel, body in chunk]
+            try:
+                replies += self._client.exchange(*commands)
+            except ExchangeBroken as broken:
+                replies += broken.replies
+                raise _batch_error(broken.cause, replies, start + len(chunk), len(items)) from None
+            except BrokerUnavailable as error:
+                raise _batch_error(error, replies, start, len(items)) from None
+        if any(isinstance(reply, redis.ResponseError) for reply in replies):
+            first = next(r for r in replies if isinstance(r, redis.ResponseError))
+            raise _batch_error(first, replies, len(items), len(items))
+        return [Receipt(channel, int(r)) for (channel, _), r in zip(items, replies, strict=True)]
+
+    def open_subscription(self) -> RedisSubscription:
+        """A new listener, on a connection of its own."""
+        return RedisSubscription(self._client)
+
+    def close(self) -> None:
+        """Let go of every connection, and of a server that `connect` started."""
+        self._client.close()
+        if self._on_close is not None:
+            self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        space = f", namespace {self.namespace!r}" if self.namespace else ""
+        return f"<{self.name} at {self.url}{space}>"
+
+
+def _batch_error(
+    reason: Exception, replies: Sequence[Reply], reached: int, total: int
+) -> BatchError:
+    """`replies` came; up to `reached` was on its way; the rest of `total` never left."""
+    refused = [i for i, reply in enumerate(replies) if isinstance(reply, redis.ResponseError)]
+    return BatchError(
+        str(reason) if isinstance(reason, BrokerUnavailable) else f"Redis refused: {reason}.",
+        sent=[i for i in range(len(replies)) if i not in set(refused)],
+        unknown=range(len(replies), reached),
+        unsent=[*refused, *range(reached, total)],
+    )
+
+
+def _server_name(client: RedisClient) -> str:
+    """"Redis 7.0.15" or "Valkey 9.0.1"; plain "Redis" where we may not ask."""
+    [reply] = client.exchange(("INFO", "server"))
+    if not isinstance(reply, bytes):
+        return "Redis"
+    facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    if "valkey_version" in facts:
+        return f"Valkey {facts['valkey_version']}"
+    return f"Redis {facts.get('redis_version', '')}".strip()
+
+
+def _capabilities(name: str, embedded: bool) -> Capabilities:
+    native, absent = Support.NATIVE, Support.ABSENT
+    return Capabilities(
+        name,
+        [
+            Capability("publish/subscribe", native, "PUBLISH writes to all who are subscribed now."),
+            Capability("patterns", native, "PSUBSCRIBE takes globs; * also matches dots."),
+            Capability(
+                "batches", native, "Many PUBLISH commands go in one round trip (a pipeline)."
+            ),
+            Capability(
+                "confirmed subscription", native, "Redis answers each SUBSCRIBE; labkit waits for it."
+            ),
+            Capability(
+                "replay for late subscribers",
+                absent,
+                "Redis Pub/Sub keeps nothing; a stream does (lab 06).",
+            ),
+            Capability(
+                "delivery receipts",
+                absent,
+                "PUBLISH counts the subscriptions it wrote to, not who read the message.",
+            ),
+            Capability(
+                "cut-off of slow subscribers",
+                absent if embedded else native,
+                "The embedded broker's buffers have no bound."
+                if embedded
+                else "Redis closes a connection whose output buffer passes "
+                "client-output-buffer-limit.",
+            ),
+        ],
+    )

@@ -1,0 +1,203 @@
+"""Commands out, replies in: redis-py's connections, with every failure told apart.
+
+redis-py's own client retries a command by itself, so that a PUBLISH whose reply was lost goes out
+twice. Here a command is sent once; who calls decides what may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from labkit.connection import Options, redact
+from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
+
+Command = tuple[str | bytes | int | float, ...]
+Reply = Any
+"""What RESP can hold: bytes, int, list of replies, None; or the ResponseError itself."""
+
+COMMANDS_KEPT = 1000
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
+_SHOWN_CHARACTERS = 60
+
+
+class RedisClient:
+    """A pool of connections to one Redis, real or embedded."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self.url = redact(url)
+        self.options = options
+        self.embedded = url.startswith("embedded://")
+        settings: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "socket_timeout": options.timeout,
+        }
+        if self.embedded:
+            from labkit.brokers.redis.embedded import fake_server, version
+
+            import fakeredis
+
+            self.native = fakeredis.FakeRedis(server=fake_server(url), **settings)
+            self.name = f"embedded (fakeredis {version()})"
+        else:
+            self.native = redis.Redis.from_pool(_pool(url, options, settings))
+            self.name = "Redis"
+        self.pool = self.native.connection_pool
+        self._log: deque[Command] = deque(maxlen=COMMANDS_KEPT)
+
+    def connection(self) -> Any:
+        """A connection that the broker let in; give it back with `release`.
+
+        Raises:
+            BrokerUnavailable: nothing has been sent.
+        """
+        try:
+            return self.pool.get_connection()
+        except (redis.RedisError, OSError) as error:
+            raise self.unavailable(error) from None
+
+    def probe(self) -> None:
+        """Let a new connection in and have it answer a PING, all within `connect_timeout`.
+
+        Raises:
+            BrokerUnavailable: in words, with what to do.
+        """
+        step = self.options.connect_timeout / 2  # one half to be let in, one half to be answered
+        connection = self.pool.connection_class(**self.pool.connection_kwargs)
+        connection.socket_connect_timeout = connection.socket_timeout = step
+        try:
+            connection.connect()
+            connection.send_command("PING")
+            connection.read_response()
+        except (redis.RedisError, OSError) as error:
+            raise self.unavailable(error) from None
+        finally:
+            connection.disconnect()
+
+    def release(self, connection: Any, *, broken: bool = False) -> None:
+        """Give a connection back; a broken one is closed."""
+        if broken:
+            connection.disconnect()
+        self.pool.release(connection)
+
+    def exchange(self, *commands: Command) -> list[Reply]:
+        """Send all commands at once and read all replies, in order.
+
+        A reply may be a `ResponseError`. Nothing is retried.
+
+        Raises:
+            BrokerUnavailable: `sent` tells whether commands may have been carried out;
+                `replies` has the replies that did come.
+        """
+        connection = self.connection()
+        self._log.extend(commands)
+        replies: list[Reply] = []
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except redis.ResponseError as error:
+                    replies.append(error)
+        except CONNECTION_ERRORS as error:
+            self.release(connection, broken=True)
+            raise ExchangeBroken(self.unavailable(error, sent=True), replies) from None
+        except BaseException:  # Ctrl+C in the middle: replies that nobody read are still to come
+            self.release(connection, broken=True)
+            raise
+        self.release(connection)
+        return replies
+
+    def call(self, *command: str | bytes | int | float) -> Reply:
+        """Send one command and return its reply.
+
+        Raises:
+            BrokerUnavailable: the connection broke; `sent` tells whether it may have been done.
+            BrokerRefused: the broker answered with an error.
+        """
+        try:
+            [reply] = self.exchange(command)
+        except ExchangeBroken as broken:
+            raise broken.cause from None
+        if isinstance(reply, redis.ResponseError):
+            raise BrokerRefused(f"Redis refused {command[0]!s}: {reply}.")
+        return reply
+
+    def log(self, command: Command) -> None:
+        """Remember a command that was sent on a connection of its own."""
+        self._log.append(command)
+
+    def commands(self, last: int) -> list[str]:
+        """The last commands, as one would type them into redis-cli."""
+        return [" ".join(map(_shown, command)) for command in list(self._log)[-last:]]
+
+    def unavailable(self, error: Exception, *, sent: bool = False) -> BrokerUnavailable:
+        """What happened, in words, with what to do next."""
+        reason = str(error) or type(error).__name__
+        if isinstance(error, redis.AuthenticationError) or "NOAUTH" in reason:
+            text = (
+                f"The broker at {self.url} wants a user and a password that it knows. "
+                "Put them into the URL (redis://user:password@host:port) or pass password=…."
+            )
+        elif isinstance(error, redis.ResponseError):
+            text = f"The broker at {self.url} refuses the connection: {reason}."
+        elif sent:
+            text = (
+                f"The connection to {self.url} broke ({reason}). What was on its way may have "
+                "arrived or not. The next call connects again."
+            )
+        else:
+            text = (
+                f"No broker answers at {self.url} ({_short(reason)}). "
+                "Start one with 'labkit up', or use labkit.connect() for the embedded one."
+            )
+        return BrokerUnavailable(text, sent=sent)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.native.close()
+        self.pool.disconnect()
+
+
+class ExchangeBroken(Exception):
+    """A connection that broke in the middle of an exchange: what came back before that."""
+
+    def __init__(self, cause: BrokerUnavailable, replies: Sequence[Reply]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.replies = replies
+
+
+def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.ConnectionPool:
+    given = {
+        "username": options.username,
+        "password": options.password,
+        "db": options.database,
+        "ssl_ca_certs": options.tls_ca if url.startswith("rediss://") else None,
+    }
+    if not url.startswith("unix://"):
+        settings["socket_connect_timeout"] = options.connect_timeout
+    try:
+        pool = redis.ConnectionPool.from_url(url, **settings)
+    except ValueError as error:
+        raise ConfigurationError(f"{redact(url)!r} is not a usable Redis URL: {error}.") from None
+    pool.connection_kwargs.update({k: v for k, v in given.items() if v is not None})
+    return pool
+
+
+def _shown(part: str | bytes | int | float) -> str:
+    text = part.decode("utf-8", "backslashreplace") if isinstance(part, bytes) else str(part)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 1] + "…"
+    return f"'{text}'" if not text or any(c in text for c in " \"'{}") else text
+
+
+def _short(reason: str) -> str:
+    """redis-py's 'Error 111 connecting to h:p. Connection refused.' without the address again."""
+    return reason.rpartition("connecting to ")[2].partition(". ")[2].rstrip(".") or reason

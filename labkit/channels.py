@@ -1,0 +1,136 @@
+"""Channel names: four conventions to build them, and the patterns that match them.
+
+`matches` decides as Redis decides: `*` any characters (dots too), `?` one, `[abc]`, `[a-z]`,
+`[^a]`, and a backslash for the character itself. A port of `stringmatchlen` in Redis' util.c.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from labkit.errors import ValidationError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_MAX_NESTING = 1000
+
+
+def by_service(service: str) -> str:
+    """All events of one service: `by_service("user-service")` is "user-service.events"."""
+    return _join(service, "events")
+
+
+def by_event(entity: str, event: str) -> str:
+    """One kind of event: `by_event("order", "placed")` is "order.placed"."""
+    return _join(entity, event)
+
+
+def by_level(stream: str, level: str) -> str:
+    """One priority or level: `by_level("alerts", "critical")` is "alerts.critical"."""
+    return _join(stream, level)
+
+
+def by_environment(environment: str, stream: str) -> str:
+    """One environment: `by_environment("prod", "alerts")` is "prod.alerts"."""
+    return _join(environment, stream)
+
+
+def _join(*parts: str) -> str:
+    for part in parts:
+        if not isinstance(part, str) or not _NAME.fullmatch(part):
+            raise ValidationError(
+                "channel", "words of letters, digits, - and _, joined by dots", repr(part)
+            )
+    return ".".join(parts)
+
+
+def escape(name: str) -> str:
+    """A pattern that matches `name` and nothing else."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", name)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether `name` holds a character that means something in a pattern."""
+    return any(character in name for character in "*?[")
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str, channel: str) -> bool:
+    """Whether Redis would deliver a message on `channel` to a subscription to `pattern`."""
+    return _Glob(pattern.encode(), channel.encode()).match(0, 0, 0)
+
+
+class _Glob:
+    """One match of one pattern. Positions are bytes, as in Redis."""
+
+    def __init__(self, pattern: bytes, text: bytes) -> None:
+        self.pattern = pattern
+        self.text = text
+        self.hopeless = False  # a later '*' failed on every rest: an earlier one cannot help
+
+    def match(self, p: int, t: int, nesting: int) -> bool:
+        pattern, text = self.pattern, self.text
+        if nesting > _MAX_NESTING:
+            return False
+        while p < len(pattern) and t < len(text):
+            symbol = pattern[p : p + 1]
+            if symbol == b"*":
+                return self._star(p, t, nesting)
+            if symbol == b"[":
+                p, found = self._bracket(p + 1, text[t])
+                if not found:
+                    return False
+            elif symbol != b"?":
+                if symbol == b"\\" and p + 1 < len(pattern):
+                    p += 1
+                if pattern[p] != text[t]:
+                    return False
+            t += 1
+            p += 1
+        if t == len(text) and t > 0:
+            while pattern[p : p + 1] == b"*":
+                p += 1
+        return p >= len(pattern) and t == len(text)
+
+    def _star(self, p: int, t: int, nesting: int) -> bool:
+        while self.pattern[p + 1 : p + 2] == b"*":
+            p += 1
+        if p + 1 == len(self.pattern):
+            return True
+        for start in range(t, len(self.text)):
+            if self.match(p + 1, start, nesting + 1):
+                return True
+            if self.hopeless:
+                return False
+        self.hopeless = True
+        return False
+
+    def _bracket(self, p: int, character: int) -> tuple[int, bool]:
+        """Position of the closing bracket (or of the pattern's last byte), and whether it fits."""
+        pattern = self.pattern
+        negated = pattern[p : p + 1] == b"^"
+        p += negated
+        found = False
+        while True:
+            left = len(pattern) - p
+            if left >= 2 and pattern[p] == ord("\\"):
+                p += 1
+                found |= pattern[p] == character
+            elif left <= 0:
+                p -= 1
+                break
+            elif pattern[p] == ord("]"):
+                break
+            elif left >= 3 and pattern[p + 1] == ord("-"):
+                low, high = sorted((_signed(pattern[p]), _signed(pattern[p + 2])))
+                found |= low <= _signed(character) <= high
+                p += 2
+            else:
+                found |= pattern[p] == character
+            p += 1
+        return p, found != negated
+
+
+def _signed(byte: int) -> int:
+    """A byte as C's `char`, which Redis compares in ranges."""
+    return byte - 256 if byte > 127 else byte

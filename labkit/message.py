@@ -1,0 +1,208 @@
+"""The envelope: five fields, in JSON, the same on every broker.
+
+    {"type": "user.created", "content": {…}, "timestamp": "2024-01-01T12:00:00.000Z",
+     "sender": "user-service", "metadata": {"priority": "high"}}
+
+`content` and `metadata` hold what JSON can hold and nothing else, so that what arrives equals what
+was sent. Facts about the delivery (message id, sequence number, …) live in `metadata`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from labkit._html import table
+from labkit.clock import Clock, SystemClock
+from labkit.errors import DecodeError, MessageTooLarge, ValidationError
+
+DEFAULT_MAX_BYTES = 1024 * 1024
+"""Largest encoded message, unless told otherwise: 1 MiB."""
+
+MAX_DEPTH = 100
+"""Deepest nesting of lists and objects in a message."""
+
+FIELDS = ("type", "content", "timestamp", "sender", "metadata")
+
+_TIMESTAMP_EXAMPLE = "2024-01-01T12:00:00.000Z"
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_SCALARS = frozenset({str, int, bool, type(None)})
+_SYSTEM_CLOCK = SystemClock()
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One message. Use `Message.new` to let the time stamp be filled in.
+
+    Attributes:
+        type: what happened or is asked, as `noun.verb`: "user.created".
+        content: the facts: any JSON value, usually an object.
+        timestamp: when, ISO-8601 in UTC with milliseconds: "2024-01-01T12:00:00.000Z".
+        sender: who says so.
+        metadata: facts about the message rather than in it: priority, version, message id, …
+
+    Raises:
+        ValidationError: names the field and what was expected there.
+    """
+
+    type: str
+    content: Any
+    timestamp: str
+    sender: str
+    metadata: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for field in ("type", "sender"):
+            value = getattr(self, field)
+            if type(value) is not str or not value:
+                raise ValidationError(field, "a non-empty str", _describe(value))
+        _check_timestamp(self.timestamp)
+        _check_json("content", self.content)
+        if type(self.metadata) is not dict:
+            raise ValidationError("metadata", "a dict", _describe(self.metadata))
+        _check_json("metadata", self.metadata)
+
+    @classmethod
+    def new(
+        cls,
+        type: str,
+        content: Any,
+        *,
+        sender: str,
+        metadata: dict[str, Any] | None = None,
+        timestamp: str | None = None,
+        clock: Clock = _SYSTEM_CLOCK,
+    ) -> Message:
+        """A message stamped with the time of `clock`, unless `timestamp` is given."""
+        stamp = format_timestamp(clock.now()) if timestamp is None else timestamp
+        return cls(type, content, stamp, sender, {} if metadata is None else metadata)
+
+    @property
+    def id(self) -> str | None:
+        """The message id that the publisher gave it, if it gave one."""
+        found = self.metadata.get("message_id")
+        return found if isinstance(found, str) else None
+
+    @property
+    def time(self) -> datetime:
+        """`timestamp` as a datetime (UTC)."""
+        return datetime.fromisoformat(self.timestamp)
+
+    def with_metadata(self, **facts: Any) -> Message:
+        """A copy whose metadata also holds `facts`."""
+        return msgspec.structs.replace(self, metadata={**self.metadata, **facts})
+
+    def encode(self, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+        """The message as JSON bytes.
+
+        Raises:
+            MessageTooLarge: over `max_bytes`.
+            ValidationError: text that is not Unicode (a lone surrogate), a number that is too long.
+        """
+        try:
+            body = _ENCODER.encode(self)
+        except (UnicodeEncodeError, ValueError, RecursionError) as error:
+            raise ValidationError("message", "what JSON can hold", str(error)) from error
+        if len(body) > max_bytes:
+            raise MessageTooLarge(len(body), max_bytes)
+        return body
+
+    def to_json(self, indent: int = 2) -> str:
+        """The message as readable JSON."""
+        return msgspec.json.format(self.encode(), indent=indent).decode()
+
+    @classmethod
+    def decode(
+        cls, body: bytes, *, channel: str | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> Message:
+        """Read a message.
+
+        Raises:
+            DecodeError: `body` is not a valid message; nothing else is ever raised for bytes.
+        """
+        if len(body) > max_bytes:
+            raise DecodeError(f"larger than the limit of {max_bytes:,} bytes", body, channel)
+        try:
+            return _DECODER.decode(body)
+        except RecursionError:
+            raise DecodeError(f"nested deeper than {MAX_DEPTH} levels", body, channel) from None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise DecodeError(explain(str(error)), body, channel) from None
+
+    def _repr_html_(self) -> str:
+        return table(
+            ("field", "value"),
+            [(field, getattr(self, field)) for field in FIELDS],
+            caption="A message",
+        )
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Message)
+
+
+def format_timestamp(seconds: float) -> str:
+    """Seconds since 1970 as ISO-8601 UTC with milliseconds and Z."""
+    moment = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _describe(value: object) -> str:
+    shown = repr(value)
+    return f"{type(value).__name__} {shown if len(shown) <= 40 else shown[:39] + '…'}"
+
+
+def _check_timestamp(value: object) -> None:
+    try:
+        if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value):
+            raise ValueError
+        datetime.fromisoformat(value)
+    except ValueError:
+        expected = f"ISO-8601 in UTC with milliseconds, such as {_TIMESTAMP_EXAMPLE}"
+        raise ValidationError("timestamp", expected, _describe(value)) from None
+
+
+def _check_json(path: str, value: Any, depth: int = 0) -> None:
+    """Refuse what would not come back from JSON as it went in."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return
+    if depth > MAX_DEPTH:
+        raise ValidationError("content", f"nesting of at most {MAX_DEPTH} levels")
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise ValidationError(
+                    path, "str keys, because JSON turns every key into one", f"key {key!r}"
+                )
+            if type(item) not in _SCALARS:
+                _check_json(f"{path}.{key}", item, depth + 1)
+    elif kind is list:
+        for index, item in enumerate(value):
+            if type(item) not in _SCALARS:
+                _check_json(f"{path}[{index}]", item, depth + 1)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise ValidationError(path, "a finite number (JSON has no NaN or infinity)", repr(value))
+    elif kind is tuple:
+        raise ValidationError(path, "a list, because JSON has no tuples", _describe(value))
+    else:
+        expected = "None, bool, int, float, str, list or dict (what JSON can hold)"
+        raise ValidationError(path, expected, _describe(value))
+
+
+def explain(reason: str) -> str:
+    """msgspec's message, with the field in front: 'sender: expected `str`, got `int`'."""
+    if missing := re.search(r"missing required field `(\w+)`", reason):
+        return f"{missing[1]}: expected, but missing"
+    if unknown := re.search(r"unknown field `(.+)`", reason):
+        return f"{unknown[1]}: not one of the five fields {', '.join(FIELDS)}"
+    place = _PATH.search(reason)
+    if place is None:
+        return reason.removesuffix(".")
+    text = reason[: place.start()]
+    return f"{place[1] or 'message'}: {text[:1].lower()}{text[1:]}"
