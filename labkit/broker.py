@@ -142,6 +142,13 @@ class Gap:
         return self.ended - self.started
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of what was published before `Subscription.mark()` was called."""
+
+    number: int
+
+
 class CommandLog(tuple[str, ...]):
     """The native commands that labkit sent, oldest first, one a line when shown."""
 
@@ -171,7 +178,14 @@ class Subscription(Protocol):
     def remove(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
         """Unsubscribe; returns once the broker has confirmed every name."""
 
-    def poll(self, timeout: float = 0.0) -> Received | Gap | None:
+    def mark(self) -> int:
+        """Ask the broker for a `Mark`: everything published before now is polled before it.
+
+        Returns:
+            the mark's number, or 0 where none will come (nothing subscribed, connection lost).
+        """
+
+    def poll(self, timeout: float = 0.0) -> Received | Gap | Mark | None:
         """The next thing that arrived; None if nothing does within `timeout` seconds."""
 
     def close(self) -> None:

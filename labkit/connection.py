@@ -155,8 +155,7 @@ def _open(
     if not separator or scheme not in _BACKENDS:
         known = ", ".join(f"{name}://" for name in _BACKENDS)
         raise ConfigurationError(
-            f"{redact(url)!r} names no broker that labkit knows. "
-            f'Use one of {known}, or "auto".'
+            f'{redact(url)!r} names no broker that labkit knows. Use one of {known}, or "auto".'
         )
     backend = import_module(_BACKENDS[scheme])
     return cast(PubSubBroker, backend.open_broker(url, options, on_close=on_close))

@@ -103,7 +103,7 @@ _SCHEMAS: tuple[tuple[str, Family, type[msgspec.Struct]], ...] = (
 
 
 def family_of(message: Message) -> Family:
-    """The family, read off the type; whatever is not one of the other three notifies of an event."""
+    """The family, read off the type; what is none of the other three notifies of an event."""
     return next((f for prefix, f, _ in _SCHEMAS if message.type.startswith(prefix)), Family.EVENT)
 
 

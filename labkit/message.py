@@ -31,6 +31,7 @@ FIELDS = ("type", "content", "timestamp", "sender", "metadata")
 _TIMESTAMP_EXAMPLE = "2024-01-01T12:00:00.000Z"
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _SCALARS = frozenset({str, int, bool, type(None)})
+_SUBJECTS = ("label", "title", "flight", "message", "user_id", "order_id", "id")
 _SYSTEM_CLOCK = SystemClock()
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -91,6 +92,18 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def time(self) -> datetime:
         """`timestamp` as a datetime (UTC)."""
         return datetime.fromisoformat(self.timestamp)
+
+    @property
+    def label(self) -> str:
+        """What a person would call it: "B6 739 departed"."""
+        verb = self.type.rpartition(".")[2] if "." in self.type else ""
+        if isinstance(self.content, str):
+            return self.content
+        if isinstance(self.content, dict):
+            for name in _SUBJECTS:
+                if name in self.content:
+                    return f"{self.content[name]} {verb}".strip()
+        return self.type
 
     def with_metadata(self, **facts: Any) -> Message:
         """A copy whose metadata also holds `facts`."""
@@ -187,7 +200,9 @@ def _check_json(path: str, value: Any, depth: int = 0) -> None:
                 _check_json(f"{path}[{index}]", item, depth + 1)
     elif kind is float:
         if not math.isfinite(value):
-            raise ValidationError(path, "a finite number (JSON has no NaN or infinity)", repr(value))
+            raise ValidationError(
+                path, "a finite number (JSON has no NaN or infinity)", repr(value)
+            )
     elif kind is tuple:
         raise ValidationError(path, "a list, because JSON has no tuples", _describe(value))
     else:

@@ -91,7 +91,7 @@ class Trace:
         self.enabled = enabled
         self.forgotten = 0
         self._clock = clock if clock is not None else SystemClock()
-        self._began_ns: int | None = None
+        self._began: float | None = None
         self._events: deque[TraceEvent] = deque(maxlen=capacity)
         self._lock = threading.Lock()
 
@@ -104,15 +104,16 @@ class Trace:
         message_id: str | None = None,
         label: str = "",
         detail: str = "",
+        at: float | None = None,
     ) -> None:
-        """Add an event, now."""
+        """Add an event: now, or `at` a moment of the clock's `now()` that has passed."""
         if not self.enabled:
             return
         with self._lock:
-            reading = self._clock.monotonic_ns()
-            if self._began_ns is None:
-                self._began_ns = reading
-            seconds = (reading - self._began_ns) / 1e9
+            moment = self._clock.now() if at is None else at
+            if self._began is None:
+                self._began = moment
+            seconds = moment - self._began
             if len(self._events) == self._events.maxlen:
                 self.forgotten += 1
             self._events.append(
@@ -132,7 +133,7 @@ class Trace:
         channel: str | None = None,
         message_id: str | None = None,
     ) -> tuple[TraceEvent, ...]:
-        """The events with one of `actions` (all, if none is named), of one actor, channel, message."""
+        """Events with one of `actions` (all if none is named), of one actor, channel, message."""
         wanted = {Action(action) for action in actions}
         return tuple(
             event
@@ -155,7 +156,7 @@ class Trace:
         """Forget everything; time starts again at the next event."""
         with self._lock:
             self._events.clear()
-            self._began_ns = None
+            self._began = None
             self.forgotten = 0
 
     def to_frame(self) -> pandas.DataFrame:
@@ -186,5 +187,7 @@ class Trace:
             for e in events
         ]
         more = len(self) - len(events)
-        caption = f"Trace: {len(self)} events" + (f", the first {len(events)} shown" if more else "")
+        caption = f"Trace: {len(self)} events" + (
+            f", the first {len(events)} shown" if more else ""
+        )
         return table(("time (s)", "who", "did", "channel", "message", "detail"), rows, caption)

@@ -38,9 +38,7 @@ def open_broker(
 class RedisBroker:
     """Redis, Valkey or fakeredis. Made by `labkit.connect`."""
 
-    def __init__(
-        self, client: RedisClient, *, on_close: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, client: RedisClient, *, on_close: Callable[[], None] | None = None) -> None:
         self._client = client
         self._on_close = on_close
 
@@ -150,7 +148,7 @@ def _batch_error(
 
 
 def _server_name(client: RedisClient) -> str:
-    """"Redis 7.0.15" or "Valkey 9.0.1"; plain "Redis" where we may not ask."""
+    """ "Redis 7.0.15" or "Valkey 9.0.1"; plain "Redis" where we may not ask."""
     [reply] = client.exchange(("INFO", "server"))
     if not isinstance(reply, bytes):
         return "Redis"
@@ -165,13 +163,17 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
     return Capabilities(
         name,
         [
-            Capability("publish/subscribe", native, "PUBLISH writes to all who are subscribed now."),
+            Capability(
+                "publish/subscribe", native, "PUBLISH writes to all who are subscribed now."
+            ),
             Capability("patterns", native, "PSUBSCRIBE takes globs; * also matches dots."),
             Capability(
                 "batches", native, "Many PUBLISH commands go in one round trip (a pipeline)."
             ),
             Capability(
-                "confirmed subscription", native, "Redis answers each SUBSCRIBE; labkit waits for it."
+                "confirmed subscription",
+                native,
+                "Redis answers each SUBSCRIBE; labkit waits for it.",
             ),
             Capability(
                 "replay for late subscribers",

@@ -6,6 +6,8 @@ twice. Here a command is sent once; who calls decides what may be repeated.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -39,11 +41,9 @@ class RedisClient:
             "socket_timeout": options.timeout,
         }
         if self.embedded:
-            from labkit.brokers.redis.embedded import fake_server, version
+            from labkit.brokers.redis.embedded import fake_redis, version
 
-            import fakeredis
-
-            self.native = fakeredis.FakeRedis(server=fake_server(url), **settings)
+            self.native: redis.Redis = fake_redis(url, settings)
             self.name = f"embedded (fakeredis {version()})"
         else:
             self.native = redis.Redis.from_pool(_pool(url, options, settings))
@@ -51,16 +51,26 @@ class RedisClient:
         self.pool = self.native.connection_pool
         self._log: deque[Command] = deque(maxlen=COMMANDS_KEPT)
 
-    def connection(self) -> Any:
+    def connection(self, *, patient: bool = True) -> Any:
         """A connection that the broker let in; give it back with `release`.
+
+        A patient caller waits out a broker that is just restarting: it tries again, with back-off,
+        until `connect_timeout` has passed.
 
         Raises:
             BrokerUnavailable: nothing has been sent.
         """
-        try:
-            return self.pool.get_connection()
-        except (redis.RedisError, OSError) as error:
-            raise self.unavailable(error) from None
+        deadline = time.monotonic() + self.options.connect_timeout
+        for attempt in itertools.count():
+            try:
+                return self.pool.get_connection()
+            except (redis.RedisError, OSError) as error:
+                pause = self.options.reconnect.wait(attempt)
+                hopeless = isinstance(error, redis.AuthenticationError | redis.ResponseError)
+                if hopeless or not patient or time.monotonic() + pause > deadline:
+                    raise self.unavailable(error) from None
+                time.sleep(pause)
+        raise AssertionError("unreachable")
 
     def probe(self) -> None:
         """Let a new connection in and have it answer a PING, all within `connect_timeout`.

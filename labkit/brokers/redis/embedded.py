@@ -9,14 +9,21 @@ from __future__ import annotations
 import threading
 import weakref
 from importlib.metadata import version as installed_version
+from typing import Any
 
-from fakeredis import FakeServer
+import redis
+from fakeredis import FakeRedis, FakeServer
 
 _shared: weakref.WeakValueDictionary[str, FakeServer] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def fake_server(url: str) -> FakeServer:
+def fake_redis(url: str, settings: dict[str, Any]) -> redis.Redis:
+    """A client of the embedded broker that the URL means."""
+    return FakeRedis(server=_server(url), **settings)
+
+
+def _server(url: str) -> FakeServer:
     """The server that an embedded URL means."""
     name = url.removeprefix("embedded://").strip("/")
     if not name:

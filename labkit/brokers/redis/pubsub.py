@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from labkit import channels as naming
-from labkit.broker import Gap, Received
+from labkit.broker import Gap, Mark, Received
 from labkit.brokers.redis.client import CONNECTION_ERRORS, RedisClient
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 
@@ -32,11 +32,12 @@ class RedisSubscription:
         self._prefix = client.options.namespace
         self._names: dict[bool, set[str]] = {False: set(), True: set()}  # by "is a pattern"
         self._connection: Any = client.connection()
-        self._ready: deque[Received | Gap] = deque()
+        self._ready: deque[Received | Gap | Mark] = deque()
         self._unconfirmed: set[tuple[bytes, bytes]] = set()
         self._heard_at = time.monotonic()
         self._pinged_at: float | None = None
         self._lost: _Loss | None = None
+        self._marks = 0
         self._closed = False
 
     @property
@@ -61,8 +62,21 @@ class RedisSubscription:
         self._names[pattern].difference_update(names)
         self._change("PUNSUBSCRIBE" if pattern else "UNSUBSCRIBE", names, pattern, timeout)
 
-    def poll(self, timeout: float = 0.0) -> Received | Gap | None:
-        """The next message or gap; None if nothing comes within `timeout` seconds."""
+    def mark(self) -> int:
+        """Ask for a `Mark`, by a PING: Redis answers in order, so what comes first was first."""
+        self._require_open()
+        if self._lost is not None or not any(self._names.values()):
+            return 0
+        self._marks += 1
+        try:
+            self._ping(str(self._marks))
+        except CONNECTION_ERRORS as error:
+            self._lose(error)
+            return 0
+        return self._marks
+
+    def poll(self, timeout: float = 0.0) -> Received | Gap | Mark | None:
+        """The next message, gap or mark; None if nothing comes within `timeout` seconds."""
         self._require_open()
         deadline = time.monotonic() + timeout
         while not self._ready:
@@ -87,7 +101,10 @@ class RedisSubscription:
         self._require_open()
         deadline = time.monotonic() + timeout
         if self._lost is None:
-            self._send(command, names, pattern)
+            try:
+                self._send(command, names, pattern)
+            except CONNECTION_ERRORS as error:
+                self._lose(error)
         while self._lost is not None or self._unconfirmed:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -103,10 +120,7 @@ class RedisSubscription:
         wire = [self._to_wire(name, pattern) for name in sorted(names)]
         self._client.log((command, *wire))
         self._unconfirmed |= {(command.lower().encode(), name) for name in wire}
-        try:
-            self._connection.send_command(command, *wire)
-        except CONNECTION_ERRORS as error:
-            self._lose(error)
+        self._connection.send_command(command, *wire)
 
     def _advance(self, timeout: float) -> bool:
         """One step: read one reply, or try to come back. True if something was done."""
@@ -133,9 +147,16 @@ class RedisSubscription:
         elif kind == b"pmessage":
             pattern = self._from_wire(rest[0], pattern=True)
             self._ready.append(Received(self._from_wire(rest[1]), rest[2], pattern))
-        else:  # a confirmation, or a pong
+        elif kind == b"pong":
+            if rest[0].isdigit():
+                self._ready.append(Mark(int(rest[0])))
+        else:
             self._unconfirmed.discard((kind, rest[0]))
         return True
+
+    def _ping(self, word: str) -> None:
+        self._pinged_at = self._pinged_at or time.monotonic()
+        self._connection.send_command("PING", word)
 
     def _ask_after_silence(self) -> None:
         """A connection that died quietly looks like a quiet one: ask."""
@@ -145,8 +166,7 @@ class RedisSubscription:
         if self._pinged_at is not None and now - self._pinged_at > PONG_WITHIN_S:
             raise redis.ConnectionError(f"no answer to a ping within {PONG_WITHIN_S:g} s")
         if self._pinged_at is None and now - self._heard_at > PING_AFTER_S:
-            self._pinged_at = now
-            self._connection.send_command("PING", "still there?")
+            self._ping("still there?")
 
     def _until_next_look(self, timeout: float) -> float:
         if self._client.embedded:
@@ -174,17 +194,14 @@ class RedisSubscription:
         time.sleep(max(0.0, pause))
         earlier, self._ready = self._ready, deque()
         try:
-            self._connection = self._client.connection()
-            self._lost = None
             self._resubscribe()
-        except (BrokerUnavailable, *CONNECTION_ERRORS):
-            self._lost = self._lost or loss
-        if self._lost is not None:
-            self._ready.extendleft(reversed(earlier))
-            self._lost = loss
+        except (BrokerUnavailable, redis.RedisError, OSError):
+            self._ready = earlier
+            self._unconfirmed.clear()
             loss.attempts += 1
             loss.next_try_at = time.monotonic() + self._client.options.reconnect.wait(loss.attempts)
             return True
+        self._lost = None
         gap = Gap(
             channels=tuple(sorted(self._names[False] | self._names[True])),
             started=loss.started,
@@ -196,14 +213,19 @@ class RedisSubscription:
         return True
 
     def _resubscribe(self) -> None:
+        self._connection = self._client.connection(patient=False)
         self._heard_at = time.monotonic()
-        for pattern, command in ((False, "SUBSCRIBE"), (True, "PSUBSCRIBE")):
-            if self._names[pattern]:
-                self._send(command, self._names[pattern], pattern)
-        deadline = time.monotonic() + self._client.options.timeout
-        while self._unconfirmed and self._lost is None:
-            if not self._read(deadline - time.monotonic()) and time.monotonic() > deadline:
-                raise redis.ConnectionError("no confirmation of the subscriptions")
+        deadline = self._heard_at + self._client.options.timeout
+        try:
+            for pattern, command in ((False, "SUBSCRIBE"), (True, "PSUBSCRIBE")):
+                if self._names[pattern]:
+                    self._send(command, self._names[pattern], pattern)
+            while self._unconfirmed:
+                if not self._read(deadline - time.monotonic()) and time.monotonic() > deadline:
+                    raise redis.TimeoutError("the subscriptions were not confirmed")
+        except BaseException:
+            self._client.release(self._connection, broken=True)
+            raise
 
     def _to_wire(self, name: str, pattern: bool) -> bytes:
         prefix = naming.escape(self._prefix) if pattern else self._prefix

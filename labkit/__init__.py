@@ -1,0 +1,83 @@
+"""labkit: the small package that the Messaging Lab's notebooks use.
+
+    import labkit
+    from labkit import Publisher, Subscriber
+
+    lab = labkit.connect()
+    with Subscriber(lab, name="board") as board, Publisher(lab, sender="tower") as tower:
+        board.subscribe("flights.JFK")
+        tower.publish("flights.JFK", {"flight": "B6 739"}, type="flight.departed")
+        print(board.drain())
+
+Names are loaded when they are first used, so that `import labkit` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labkit import channels, errors, families
+    from labkit.backoff import Backoff
+    from labkit.broker import Gap, Receipt
+    from labkit.clock import StepClock, SystemClock
+    from labkit.connection import connect
+    from labkit.errors import LabkitError
+    from labkit.message import Message
+    from labkit.patterns.pubsub import Incoming, Publisher, Subscriber
+    from labkit.trace import Action, Trace, TraceEvent
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Action": "labkit.trace",
+    "Backoff": "labkit.backoff",
+    "Gap": "labkit.broker",
+    "Incoming": "labkit.patterns.pubsub",
+    "LabkitError": "labkit.errors",
+    "Message": "labkit.message",
+    "Publisher": "labkit.patterns.pubsub",
+    "Receipt": "labkit.broker",
+    "StepClock": "labkit.clock",
+    "Subscriber": "labkit.patterns.pubsub",
+    "SystemClock": "labkit.clock",
+    "Trace": "labkit.trace",
+    "TraceEvent": "labkit.trace",
+    "connect": "labkit.connection",
+}
+_MODULES = ("channels", "errors", "families")
+
+__all__ = [
+    "Action",
+    "Backoff",
+    "Gap",
+    "Incoming",
+    "LabkitError",
+    "Message",
+    "Publisher",
+    "Receipt",
+    "StepClock",
+    "Subscriber",
+    "SystemClock",
+    "Trace",
+    "TraceEvent",
+    "channels",
+    "connect",
+    "errors",
+    "families",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"labkit.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

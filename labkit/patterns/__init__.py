@@ -1,0 +1,1 @@
+"""The patterns, written against the contract of `labkit.broker` and no client library."""

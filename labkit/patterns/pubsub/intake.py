@@ -1,0 +1,87 @@
+"""From the connection into the buffer: read, check the number, make room or not."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+from labkit import channels
+from labkit.broker import Gap, Received
+from labkit.errors import BufferFull, ConfigurationError, DecodeError
+from labkit.message import Message
+from labkit.patterns.pubsub.incoming import Incoming
+from labkit.patterns.pubsub.ledger import Ledger
+from labkit.patterns.pubsub.sequence import SequenceTracker
+
+
+class Overflow(StrEnum):
+    """What a subscriber does when its buffer is full."""
+
+    BLOCK = "block"
+    DROP_OLDEST = "drop_oldest"
+    ERROR = "error"
+
+
+class Intake:
+    """The bounded buffer of a subscriber, and the way into it."""
+
+    def __init__(
+        self, ledger: Ledger, capacity: int, overflow: Overflow | str, max_bytes: int
+    ) -> None:
+        if capacity < 1:
+            raise ConfigurationError(f"A buffer holds at least 1 message, got {capacity}.")
+        if overflow not in set(Overflow):
+            choices = ", ".join(repr(str(choice)) for choice in Overflow)
+            raise ConfigurationError(f"overflow is one of {choices}, got {overflow!r}.")
+        self.capacity = capacity
+        self.waiting: deque[Incoming] = deque()
+        self._overflow = Overflow(overflow)
+        self._max_bytes = max_bytes
+        self._ledger = ledger
+        self._tracker = SequenceTracker()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the next message has to stay with the broker for now."""
+        return self._overflow is Overflow.BLOCK and len(self.waiting) >= self.capacity
+
+    def take(self, item: Received | Gap) -> None:
+        """Take in what a subscription handed out.
+
+        Raises:
+            BufferFull: with the policy "error", if there is no room.
+        """
+        if isinstance(item, Gap):
+            self._ledger.gap(item)
+            return
+        incoming = self.read(item)
+        if incoming is None:
+            return
+        if len(self.waiting) >= self.capacity and self._overflow is Overflow.ERROR:
+            self._ledger.dropped(incoming)
+            raise BufferFull(
+                f"{self.capacity:,} messages are waiting and there is no room for one more from "
+                f"{incoming.channel!r}; it was dropped and counted. Handle faster, give the "
+                "subscriber a larger buffer, or choose another overflow policy."
+            )
+        if len(self.waiting) >= self.capacity and self._overflow is Overflow.DROP_OLDEST:
+            self._ledger.dropped(self.waiting.popleft())
+        self.waiting.append(incoming)
+
+    def read(self, item: Received) -> Incoming | None:
+        """The message in a body; an unreadable one is counted and kept for inspection."""
+        self._ledger.received(item)
+        try:
+            message = Message.decode(item.body, channel=item.channel, max_bytes=self._max_bytes)
+        except DecodeError as error:
+            self._ledger.unreadable(item.channel, error)
+            return None
+        incoming = Incoming(item.channel, message, item.pattern)
+        self._ledger.numbered(incoming, self._tracker.observe(item.channel, message))
+        return incoming
+
+    def forget(self, name: str, *, pattern: bool) -> None:
+        """What passes on these channels from now on is not a loss: we do not listen."""
+        for channel in self._tracker.channels():
+            if channels.matches(name, channel) if pattern else name == channel:
+                self._tracker.forget(channel)

@@ -1,0 +1,97 @@
+"""What a subscriber writes down: each thing once in the counts and once in the trace."""
+
+from __future__ import annotations
+
+import traceback
+
+from labkit.broker import Broker, Gap, Received
+from labkit.errors import DecodeError
+from labkit.patterns.pubsub.incoming import Incoming
+from labkit.patterns.pubsub.sequence import Observation
+from labkit.patterns.statistics import ErrorRecord, Tally
+from labkit.trace import Action
+
+
+class Ledger:
+    """The books of one subscriber."""
+
+    def __init__(self, name: str, lab: Broker) -> None:
+        self.tally = Tally()
+        self._name = name
+        self._clock = lab.clock
+        self._trace = lab.trace
+
+    def about_us(self, action: Action, channel: str | None = None) -> None:
+        """Something that we did ourselves."""
+        self._trace.record(self._name, action, channel=channel)
+
+    def received(self, item: Received) -> None:
+        """A body arrived."""
+        self.tally.add(item.channel, messages=1, bytes=len(item.body))
+
+    def unreadable(self, channel: str, error: DecodeError) -> None:
+        """It is not a message."""
+        self.tally.add(channel, unreadable=1)
+        self.tally.decode_errors.append(error)
+        self._trace.record(self._name, Action.UNREADABLE, channel=channel, detail=error.reason)
+
+    def numbered(self, incoming: Incoming, seen: Observation) -> None:
+        """What its number says about others."""
+        channel = incoming.channel
+        if seen.missed_before:
+            self.tally.add(channel, missed_before=seen.missed_before)
+        if seen.lost:
+            self.tally.add(channel, lost=seen.lost)
+            for lost_id in seen.lost_ids:
+                self._trace.record(self._name, Action.LOST, channel=channel, message_id=lost_id)
+        if seen.late:
+            self.tally.add(channel, lost=-1, out_of_order=1)
+        if seen.duplicate:
+            self.tally.add(channel, duplicates=1)
+            self._about(incoming, Action.DUPLICATE)
+
+    def gap(self, gap: Gap) -> None:
+        """The connection was gone for a while."""
+        self.tally.add(None, gaps=1)
+        self.tally.gaps.append(gap)
+        self._trace.record(self._name, Action.CONNECTION_LOST, detail=gap.reason, at=gap.started)
+        self._trace.record(self._name, Action.RECONNECTED, at=gap.ended)
+
+    def dropped(self, incoming: Incoming) -> None:
+        """The buffer had no room."""
+        self.tally.add(incoming.channel, dropped=1)
+        self._about(incoming, Action.DROPPED)
+
+    def filtered(self, incoming: Incoming) -> None:
+        """A filter kept it away from the handlers."""
+        self.tally.add(incoming.channel, filtered=1)
+        self._about(incoming, Action.FILTERED)
+
+    def delivered(self, incoming: Incoming) -> None:
+        """It is handed to the handlers now."""
+        now_ns = self._clock.monotonic_ns()
+        self.tally.seen_at(now_ns)
+        epoch, sent_ns = (incoming.message.metadata.get(name) for name in ("epoch", "sent_ns"))
+        same_clock = isinstance(epoch, str) and epoch.startswith(f"{self._clock.id}.")
+        if same_clock and isinstance(sent_ns, int):
+            self.tally.latencies_ns.append(now_ns - sent_ns)
+        self._about(incoming, Action.DELIVERED)
+
+    def failed(self, incoming: Incoming, error: Exception) -> None:
+        """A handler or a filter raised."""
+        text = f"{type(error).__name__}: {error}"
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+        self.tally.add(incoming.channel, callback_errors=1)
+        self.tally.errors.append(ErrorRecord(incoming.channel, incoming.message.id, text, where))
+        self._about(incoming, Action.FAILED, text)
+
+    def _about(self, incoming: Incoming, action: Action, detail: str = "") -> None:
+        self._trace.record(
+            self._name,
+            action,
+            channel=incoming.channel,
+            message_id=incoming.message.id,
+            label=incoming.message.label,
+            detail=detail,
+        )

@@ -1,0 +1,109 @@
+"""Numbers in the metadata, so that a subscriber can see what it did not see.
+
+A publisher numbers its messages from 1, for each channel and each run (epoch) of its own. What a
+subscriber finds missing between two numbers was lost. Messages lost after the last one that arrives
+cannot be known: nothing comes to say so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from labkit.message import Message
+
+RUNS_KEPT = 10_000
+"""Runs of publishers remembered at once; the ones unheard for longest are forgotten first."""
+
+MISSING_KEPT = 1_000
+"""Missing numbers remembered for each run, to recognise those that come late after all."""
+
+
+def message_id(sender: str, epoch: str, channel: str, number: int) -> str:
+    """The id of a message, which can be told even of one that never came."""
+    return f"{sender}/{epoch}/{channel}/{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a message's number says.
+
+    Attributes:
+        lost: how many numbers are missing right before it.
+        lost_ids: their message ids, at most `MISSING_KEPT`.
+        duplicate: it came before.
+        late: it came after a later one; it had been counted as lost.
+        missed_before: numbers before it, if it is the first of its run.
+    """
+
+    lost: int = 0
+    lost_ids: tuple[str, ...] = ()
+    duplicate: bool = False
+    late: bool = False
+    missed_before: int = 0
+
+
+_NOTHING = Observation()
+
+
+@dataclass(slots=True)
+class _Run:
+    last: int
+    missing: set[int] = field(default_factory=set)
+
+
+class SequenceTracker:
+    """Follows the numbers of every run on every channel."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[tuple[str, str], _Run] = OrderedDict()
+
+    def observe(self, channel: str, message: Message) -> Observation:
+        """Take note of a message. One without numbers says nothing."""
+        epoch, number = message.metadata.get("epoch"), message.metadata.get("seq")
+        if not isinstance(epoch, str) or type(number) is not int or number < 1:
+            return _NOTHING
+        key = (channel, epoch)
+        run = self._runs.get(key)
+        if run is None:
+            return self._first(key, number)
+        self._runs.move_to_end(key)
+        if number == run.last + 1:
+            run.last = number
+            return _NOTHING
+        if number > run.last:
+            return self._ahead(run, number, message, channel, epoch)
+        if number in run.missing:
+            run.missing.discard(number)
+            return Observation(late=True)
+        return Observation(duplicate=True)
+
+    def forget(self, channel: str) -> None:
+        """Start afresh on this channel: what passed while we were not subscribed is not a loss."""
+        for key in [key for key in self._runs if key[0] == channel]:
+            del self._runs[key]
+
+    def channels(self) -> set[str]:
+        """The channels on which a number has been seen."""
+        return {channel for channel, _ in self._runs}
+
+    def _first(self, key: tuple[str, str], number: int) -> Observation:
+        self._runs[key] = _Run(number)
+        if len(self._runs) > RUNS_KEPT:
+            self._runs.popitem(last=False)
+        return Observation(missed_before=number - 1)
+
+    def _ahead(
+        self, run: _Run, number: int, message: Message, channel: str, epoch: str
+    ) -> Observation:
+        skipped = range(run.last + 1, number)
+        room = skipped[: MISSING_KEPT - len(run.missing)] if len(run.missing) < MISSING_KEPT else ()
+        run.missing.update(room)
+        run.last = number
+        ids = tuple(message_id(_sender(message), epoch, channel, n) for n in room)
+        return Observation(lost=len(skipped), lost_ids=ids)
+
+
+def _sender(message: Message) -> str:
+    """The publisher's name as its message ids give it."""
+    return (message.id or message.sender).split("/", 1)[0]

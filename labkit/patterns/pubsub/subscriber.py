@@ -1,0 +1,328 @@
+"""The subscriber: listens, hands on what it hears, and counts what it did not hear."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Self
+
+from labkit.broker import Mark, PubSubBroker, Received, Subscription
+from labkit.errors import ConfigurationError, NotConnected
+from labkit.message import DEFAULT_MAX_BYTES, Message
+from labkit.patterns.background import Background
+from labkit.patterns.pubsub.dispatch import Dispatch, Handler, Predicate
+from labkit.patterns.pubsub.incoming import Inbox, Incoming
+from labkit.patterns.pubsub.intake import Intake, Overflow
+from labkit.patterns.pubsub.ledger import Ledger
+from labkit.patterns.statistics import SubscriberStatistics
+from labkit.trace import Action
+
+DEFAULT_BUFFER = 10_000
+"""Messages that a subscriber holds between receiving and handling."""
+
+MARK_WITHIN_S = 5.0
+"""How long `drain` waits for the broker to say that it has sent everything."""
+
+_SLICE_S = 0.05
+"""Longest single wait of the background listener: so long may a call from another thread take."""
+
+
+class Subscriber:
+    """Receives messages, step by step with `drain()` or in the background with `listen()`.
+
+    At most once: what is published while this subscriber is not subscribed, or while its
+    connection is down, never arrives; it is counted as soon as it can be known. One that a filter
+    or an exception in a handler stopped does not come again either.
+
+    Args:
+        lab: an open broker, from `labkit.connect()`.
+        name: who is listening, for traces and statistics.
+        buffer: how many messages wait between receiving and handling.
+        overflow: what happens to one more: "block" leaves it with the broker (a real one cuts off
+            a reader that is too slow), "drop_oldest" drops and counts the oldest, "error" drops
+            and counts the new one and raises `BufferFull`.
+        max_bytes: larger bodies count as unreadable.
+    """
+
+    def __init__(
+        self,
+        lab: PubSubBroker,
+        name: str | None = None,
+        *,
+        buffer: int = DEFAULT_BUFFER,
+        overflow: Overflow | str = Overflow.BLOCK,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        self.name = f"subscriber-{secrets.token_hex(2)}" if name is None else name
+        self._lab = lab
+        self._max_bytes = max_bytes
+        self._subscription: Subscription | None = None
+        self._ledger = Ledger(self.name, lab)
+        self._intake = Intake(self._ledger, buffer, overflow, max_bytes)
+        self._history: deque[Incoming] = deque(maxlen=buffer)
+        self._dispatch = Dispatch()
+        self._handled_before_listening = 0
+        self._background = Background(f"labkit subscriber {self.name}", self._listen_step)
+
+    # --- connection ---------------------------------------------------------------------------
+
+    def connect(self) -> Self:
+        """Open a connection of its own.
+
+        Raises:
+            BrokerUnavailable: no broker answers.
+        """
+        if self._subscription is None:
+            self._subscription = self._lab.open_subscription()
+            self._ledger.about_us(Action.CONNECTED)
+        return self
+
+    def disconnect(self) -> None:
+        """Stop listening and give the connection back. The broker stays open."""
+        try:
+            self.stop()
+        finally:
+            if self._subscription is not None:
+                self._subscription.close()
+                self._subscription = None
+                self._ledger.about_us(Action.DISCONNECTED)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker could be heard at the last look."""
+        return self._subscription is not None and self._subscription.connected
+
+    def subscribe(self, *names: str) -> None:
+        """Listen to these channels; returns once the broker has confirmed them.
+
+        Raises:
+            BrokerUnavailable: it did not.
+        """
+        self._change(names, pattern=False, add=True)
+
+    def psubscribe(self, *patterns: str) -> None:
+        """Listen to all channels that match these patterns: `flights.*`."""
+        self._change(patterns, pattern=True, add=True)
+
+    def unsubscribe(self, *names: str) -> None:
+        """Stop listening to these channels."""
+        self._change(names, pattern=False, add=False)
+
+    def punsubscribe(self, *patterns: str) -> None:
+        """Stop listening to these patterns."""
+        self._change(patterns, pattern=True, add=False)
+
+    # --- who gets what ------------------------------------------------------------------------
+
+    def set_message_callback(self, callback: Handler | None) -> None:
+        """Call `callback(channel, message)` for every message that no route takes."""
+        self._dispatch.set_callback(callback)
+
+    def route(
+        self,
+        channel: str | None = None,
+        handler: Handler | None = None,
+        *,
+        type: str | None = None,
+    ) -> None:
+        """Call `handler(channel, message)` for messages on a channel pattern, of a type, or both.
+
+        `route("alerts.*", page_someone)`; `route(type="flight.cancelled", handler=rebook)`. Both
+        may hold Redis patterns. Every route that fits is called.
+        """
+        if handler is None:
+            raise ConfigurationError('A route needs a handler: route("alerts.*", handler).')
+        self._dispatch.add_route(channel, type, handler)
+
+    def filter(self, predicate: Predicate) -> None:
+        """Handle only messages for which `predicate(message)` is true; the others are counted."""
+        self._dispatch.add_filter(predicate)
+
+    # --- step by step -------------------------------------------------------------------------
+
+    def drain(self, max_messages: int | None = None, timeout: float = 0.0) -> Inbox:
+        """Receive all that was published before this call, and handle it.
+
+        Args:
+            max_messages: handle at most so many; the rest stays in the buffer.
+            timeout: if there are fewer than `max_messages` (or, without it, none), wait so many
+                seconds for more.
+
+        Returns:
+            the messages handled, filtered ones left out.
+
+        Raises:
+            BufferFull: with `overflow="error"`, when the buffer had no room.
+        """
+        if self._background.running:
+            raise ConfigurationError(
+                f"Subscriber {self.name!r} is listening in the background. Call stop() before "
+                "drain(), or read what it has handled in history()."
+            )
+        subscription = self._require_connected()
+        deadline = time.monotonic() + timeout
+        handled = Inbox()
+        wanted = 1 if max_messages is None else max_messages
+        while True:
+            caught_up = self._receive_published(subscription)
+            while self._intake.waiting and (max_messages is None or len(handled) < max_messages):
+                handled += self._handle_next()
+            left = deadline - time.monotonic()
+            if len(handled) >= wanted or left <= 0:
+                if caught_up or max_messages is not None or not subscription.connected:
+                    return handled
+            elif caught_up or not subscription.connected:
+                self._receive_one(subscription, left)
+
+    def inject(self, channel: str, content: Any, *, type: str | None = None) -> Inbox:
+        """Handle a message as if it had arrived on `channel`, without any broker.
+
+        Args:
+            channel: where it is said to come from.
+            content: a JSON value, a ready `Message`, or bytes as a broker would deliver them.
+            type: the message's type, if `content` is a value; default "message".
+
+        Returns:
+            the message, unless it was unreadable or filtered out.
+        """
+        if isinstance(content, bytes):
+            body = content
+        elif isinstance(content, Message):
+            body = content.encode(self._max_bytes)
+        else:
+            body = Message.new(
+                type or "message", content, sender="inject", clock=self._lab.clock
+            ).encode(self._max_bytes)
+        incoming = self._intake.read(Received(channel, body))
+        return Inbox() if incoming is None else self._handle(incoming)
+
+    # --- in the background --------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Receive and handle in a background thread, until `stop()` or `disconnect()`.
+
+        The thread runs the same steps as `drain()`; it prints nothing. Handlers run in it.
+        """
+        self._require_connected()
+        if not self._background.running:
+            self._handled_before_listening = self._ledger.tally["handled"]
+        self._background.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """End `listen()`; False if a handler keeps it busy for longer than `timeout` seconds.
+
+        Raises:
+            BufferFull: with `overflow="error"`, if that is what ended it.
+        """
+        return self._background.stop(timeout)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the background thread is running."""
+        return self._background.running
+
+    def wait_for(self, count: int, timeout: float = 5.0) -> bool:
+        """Wait until `listen()` has handled `count` messages; False after `timeout` seconds."""
+        enough = self._handled_before_listening + count
+        return self._background.wait_until(lambda: self._ledger.tally["handled"] >= enough, timeout)
+
+    # --- what happened ------------------------------------------------------------------------
+
+    def history(self) -> Inbox:
+        """The last messages handled, oldest first, as many as the buffer holds."""
+        return Inbox(list(self._history))
+
+    def stats(self) -> SubscriberStatistics:
+        """Counts per channel, bytes, rate, losses, gaps, errors, latency, up to now."""
+        return self._ledger.tally.subscriber(self.name)
+
+    def __enter__(self) -> Self:
+        return self.connect()
+
+    def __exit__(self, *exc: object) -> None:
+        self.disconnect()
+
+    def __repr__(self) -> str:
+        if self._subscription is None:
+            state = "not connected"
+        elif not self._subscription.connected:
+            state = "connection lost, coming back"
+        else:
+            state = "listening" if self.listening else "connected"
+        return f"<Subscriber {self.name!r}: {state}, {self._ledger.tally['handled']:,} handled>"
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _require_connected(self) -> Subscription:
+        if self._subscription is None:
+            raise NotConnected(
+                f"Subscriber {self.name!r} is not connected. Call connect() first, or use "
+                "'with Subscriber(lab) as subscriber:'."
+            )
+        return self._subscription
+
+    def _change(self, names: tuple[str, ...], *, pattern: bool, add: bool) -> None:
+        subscription = self._require_connected()
+        change: Callable[..., None] = subscription.add if add else subscription.remove
+        self._background.run(lambda: change(*names, pattern=pattern))
+        for name in names:
+            self._ledger.about_us(Action.SUBSCRIBED if add else Action.UNSUBSCRIBED, name)
+            if not add:
+                self._intake.forget(name, pattern=pattern)
+
+    def _listen_step(self) -> None:
+        """One step of the background thread: take in what is there, handle one."""
+        subscription = self._require_connected()
+        if not self._intake.waiting:
+            self._receive_one(subscription, _SLICE_S)
+        for _ in range(self._intake.capacity):
+            if self._intake.must_wait or not self._receive_one(subscription, 0.0):
+                break
+        if self._intake.waiting:
+            self._handle_next()
+
+    def _receive_published(self, subscription: Subscription) -> bool:
+        """Take in all that was published before now; False if the buffer is full before that."""
+        mark = subscription.mark()
+        deadline = time.monotonic() + MARK_WITHIN_S
+        while mark and subscription.connected and time.monotonic() < deadline:
+            if self._intake.must_wait:
+                return False
+            item = subscription.poll(deadline - time.monotonic())
+            if isinstance(item, Mark):
+                if item.number >= mark:
+                    return True
+            elif item is not None:
+                self._intake.take(item)
+        return True
+
+    def _receive_one(self, subscription: Subscription, timeout: float) -> bool:
+        item = subscription.poll(timeout)
+        if item is None or isinstance(item, Mark):
+            return item is not None
+        self._intake.take(item)
+        return True
+
+    def _handle_next(self) -> Inbox:
+        return self._handle(self._intake.waiting.popleft())
+
+    def _handle(self, incoming: Incoming) -> Inbox:
+        """Filter, then call the handlers. An exception in one is counted and ends nothing."""
+        try:
+            if not self._dispatch.wants(incoming.message):
+                self._ledger.filtered(incoming)
+                return Inbox()
+        except Exception as error:
+            self._ledger.failed(incoming, error)
+            return Inbox()
+        self._ledger.delivered(incoming)
+        for handler in self._dispatch.handlers(incoming):
+            try:
+                handler(incoming.channel, incoming.message)
+            except Exception as error:
+                self._ledger.failed(incoming, error)
+        self._history.append(incoming)
+        self._ledger.tally.add(incoming.channel, handled=1)
+        return Inbox([incoming])
