@@ -162,13 +162,18 @@ def system_alert(
     retry_count: int = 0,
     timestamp: str | None = None,
     clock: Clock | None = None,
+    **facts: Any,
 ) -> Message:
-    """Something needs an operator; critical ones have priority high."""
+    """Something needs an operator; critical ones have priority high.
+
+    `facts` join the content: `system_alert("info", …, flight="B6 739")`.
+    """
     details = AlertDetails(error_code=error_code, retry_count=retry_count)
     content = SystemAlert(level=level, message=message, service=service, details=details)
     priority = "high" if level == "critical" else "normal"
     metadata = {"priority": priority, "category": "alerts"}
-    return _build("system.alert", content, sender, metadata, timestamp, clock)
+    whole = {**msgspec.to_builtins(content), **facts}
+    return _build("system.alert", whole, sender, metadata, timestamp, clock)
 
 
 def application_log(
