@@ -12,8 +12,9 @@ The constructors build a valid `Message`; `check` says what is wrong with one fr
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -117,10 +118,19 @@ def read_as(message: Message, schema: type[Content]) -> Content:
         return msgspec.convert(message.content, schema)
     except msgspec.ValidationError as error:
         field, _, problem = explain(str(error)).partition(": ")
-        expected = "a value" if "missing" in problem else problem.removeprefix("expected ")
-        got = "nothing" if "missing" in problem else None
         name = "content" if field == "message" else f"content.{field}"
-        raise ValidationError(name, expected, got) from None
+        if "missing" in problem:
+            raise ValidationError(name, "a value", "nothing") from None
+        if wrong := re.search(r"invalid enum value (.+)", problem):
+            raise ValidationError(name, _choices(schema, field), wrong[1]) from None
+        raise ValidationError(name, problem.removeprefix("expected ")) from None
+
+
+def _choices(schema: type[msgspec.Struct], field: str) -> str:
+    """The values that a field may have: "critical, warning or info"."""
+    hint = get_type_hints(schema).get(field)
+    choices = [str(choice) for choice in get_args(hint)] or ["a value that the family knows"]
+    return " or ".join([", ".join(choices[:-1]), choices[-1]] if choices[1:] else choices)
 
 
 def check(message: Message) -> Family:

@@ -156,6 +156,7 @@ class RedisSubscription:
 
     def _ping(self, word: str) -> None:
         self._pinged_at = self._pinged_at or time.monotonic()
+        self._client.log(("PING", word))
         self._connection.send_command("PING", word)
 
     def _ask_after_silence(self) -> None:

@@ -96,12 +96,12 @@ class SequenceTracker:
     def _ahead(
         self, run: _Run, number: int, message: Message, channel: str, epoch: str
     ) -> Observation:
-        skipped = range(run.last + 1, number)
+        lost, skipped = number - run.last - 1, range(run.last + 1, number)
         room = skipped[: MISSING_KEPT - len(run.missing)] if len(run.missing) < MISSING_KEPT else ()
         run.missing.update(room)
         run.last = number
         ids = tuple(message_id(_sender(message), epoch, channel, n) for n in room)
-        return Observation(lost=len(skipped), lost_ids=ids)
+        return Observation(lost=lost, lost_ids=ids)
 
 
 def _sender(message: Message) -> str:

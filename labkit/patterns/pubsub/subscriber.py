@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from labkit.broker import Mark, PubSubBroker, Received, Subscription
+from labkit.broker import Gap, Mark, PubSubBroker, Received, Subscription
 from labkit.errors import ConfigurationError, NotConnected
 from labkit.message import DEFAULT_MAX_BYTES, Message
 from labkit.patterns.background import Background
@@ -277,14 +277,13 @@ class Subscriber:
         subscription = self._require_connected()
         if not self._intake.waiting:
             self._receive_one(subscription, _SLICE_S)
-        for _ in range(self._intake.capacity):
-            if self._intake.must_wait or not self._receive_one(subscription, 0.0):
-                break
+        self._receive_waiting(subscription)
         if self._intake.waiting:
             self._handle_next()
 
     def _receive_published(self, subscription: Subscription) -> bool:
         """Take in all that was published before now; False if the buffer is full before that."""
+        self._receive_waiting(subscription)  # before we ask: asking a closed peer destroys the rest
         mark = subscription.mark()
         deadline = time.monotonic() + MARK_WITHIN_S
         while mark and subscription.connected and time.monotonic() < deadline:
@@ -296,7 +295,15 @@ class Subscriber:
                     return True
             elif item is not None:
                 self._intake.take(item)
+                if isinstance(item, Gap):
+                    mark = subscription.mark()  # the old one went with the old connection
         return True
+
+    def _receive_waiting(self, subscription: Subscription) -> None:
+        """Take in what is here already, at most one buffer full."""
+        for _ in range(self._intake.capacity):
+            if self._intake.must_wait or not self._receive_one(subscription, 0.0):
+                return
 
     def _receive_one(self, subscription: Subscription, timeout: float) -> bool:
         item = subscription.poll(timeout)
