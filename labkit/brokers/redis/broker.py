@@ -26,9 +26,10 @@ def open_broker(
     client = RedisClient(url, options)
     broker = RedisBroker(client, on_close=on_close)
     try:
-        broker.ping()
-        if not client.embedded:
-            client.name = _server_name(client)
+        if client.embedded:
+            client.probe()
+        else:
+            client.name = _server_name(client.probe("INFO", "server"))
     except BaseException:
         client.close()
         raise
@@ -147,9 +148,8 @@ def _batch_error(
     )
 
 
-def _server_name(client: RedisClient) -> str:
+def _server_name(reply: Reply) -> str:
     """ "Redis 7.0.15" or "Valkey 9.0.1"; plain "Redis" where we may not ask."""
-    [reply] = client.exchange(("INFO", "server"))
     if not isinstance(reply, bytes):
         return "Redis"
     facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)

@@ -72,8 +72,11 @@ class RedisClient:
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def probe(self) -> None:
-        """Let a new connection in and have it answer a PING, all within `connect_timeout`.
+    def probe(self, *command: str) -> Reply:
+        """Let a new connection in and have it answer, all within `connect_timeout`.
+
+        Args:
+            command: what to ask; default PING. The answer may be a `ResponseError`.
 
         Raises:
             BrokerUnavailable: in words, with what to do.
@@ -83,8 +86,10 @@ class RedisClient:
         connection.socket_connect_timeout = connection.socket_timeout = step
         try:
             connection.connect()
-            connection.send_command("PING")
-            connection.read_response()
+            connection.send_command(*(command or ("PING",)))
+            return connection.read_response()
+        except redis.exceptions.NoPermissionError as error:  # it knows us, and does not let us ask that
+            return error
         except (redis.RedisError, OSError) as error:
             raise self.unavailable(error) from None
         finally:
