@@ -87,6 +87,12 @@ def test_the_student_gets_the_stub_and_the_solved_notebook_the_solution(built: P
     assert solved == 'def double(number):\n    """Twice the number."""\n    return 2 * number'
 
 
+def test_links_of_the_solved_notebook_are_adapted(built: Path):
+    assert "(source/02_sample.py)" in cell(read(built), "title").source
+    solved = cell(read(built, "solutions/02-sample.ipynb"), "title").source
+    assert "(../source/02_sample.py)" in solved
+
+
 def test_checks_are_executed_in_both(built: Path):
     told = [
         cell(read(built, name), "double-check").outputs[0].data["text/plain"]

@@ -28,10 +28,10 @@ class TestLab00:
         def another_sender(lab, channel, text):
             return Publisher(lab, sender="tower").connect().publish(channel, text)
 
-        def fixed_channel(lab, channel, text):
+        def fixed_channel(lab, _, text):
             return Publisher(lab, sender="desk").connect().publish("channel", text)
 
-        def fixed_text(lab, channel, text):
+        def fixed_text(lab, channel, _):
             return Publisher(lab, sender="desk").connect().publish(channel, "text")
 
         def twice(lab, channel, text):

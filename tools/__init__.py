@@ -1,0 +1,1 @@
+"""What authors run: build the notebooks, check them."""
