@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 
@@ -13,3 +14,10 @@ def eventually(condition: Callable[[], object], timeout: float = 10.0, every: fl
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true within {timeout:g} s")
         time.sleep(every)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
