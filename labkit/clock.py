@@ -78,9 +78,14 @@ class StepClock:
     """
 
     def __init__(self, start: str = "2013-03-08T05:00:00Z", tick: float = 1.0) -> None:
-        if tick < 0:
+        if not tick >= 0:
             raise ConfigurationError(f"A clock does not run backwards: tick={tick}.")
-        began = datetime.fromisoformat(start)
+        try:
+            began = datetime.fromisoformat(start)
+        except ValueError:
+            raise ConfigurationError(
+                f"A clock starts at an ISO-8601 time, got {start!r}."
+            ) from None
         self._started = (began if began.tzinfo else began.replace(tzinfo=UTC)).timestamp()
         self._tick_ns = round(tick * 1e9)
         self._elapsed_ns = 0
@@ -108,6 +113,8 @@ class StepClock:
 
     def wait(self, seconds: float, stop: threading.Event | None = None) -> bool:
         """Pause; return True at once when `stop` is set."""
+        if stop is not None and stop.is_set():
+            return True
         self.advance(max(0.0, seconds))
         return stop is not None and stop.is_set()
 

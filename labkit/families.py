@@ -117,8 +117,8 @@ def read_as(message: Message, schema: type[Content]) -> Content:
     try:
         return msgspec.convert(message.content, schema)
     except msgspec.ValidationError as error:
-        field, _, problem = explain(str(error)).partition(": ")
-        name = "content" if field == "message" else f"content.{field}"
+        field, problem = explain(str(error))
+        name = f"content.{field}".rstrip(".")
         if "missing" in problem:
             raise ValidationError(name, "a value", "nothing") from None
         if wrong := re.search(r"invalid enum value (.+)", problem):

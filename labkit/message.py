@@ -144,7 +144,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except RecursionError:
             raise DecodeError(f"nested deeper than {MAX_DEPTH} levels", body, channel) from None
         except (msgspec.MsgspecError, ValueError) as error:
-            raise DecodeError(explain(str(error)), body, channel) from None
+            field, problem = explain(str(error))
+            raise DecodeError(f"{field}: {problem}" if field else problem, body, channel) from None
 
     def _repr_html_(self) -> str:
         return table(
@@ -184,8 +185,9 @@ def _check_json(path: str, value: Any, depth: int = 0) -> None:
     kind = type(value)
     if kind in _SCALARS:
         return
-    if depth > MAX_DEPTH:
-        raise ValidationError("content", f"nesting of at most {MAX_DEPTH} levels")
+    if depth >= MAX_DEPTH and kind in (dict, list):
+        field = path.replace("[", ".").partition(".")[0]
+        raise ValidationError(field, f"nesting of at most {MAX_DEPTH} levels")
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
@@ -210,14 +212,14 @@ def _check_json(path: str, value: Any, depth: int = 0) -> None:
         raise ValidationError(path, expected, _describe(value))
 
 
-def explain(reason: str) -> str:
-    """msgspec's message, with the field in front: 'sender: expected `str`, got `int`'."""
-    if missing := re.search(r"missing required field `(\w+)`", reason):
-        return f"{missing[1]}: expected, but missing"
-    if unknown := re.search(r"unknown field `(.+)`", reason):
-        return f"{unknown[1]}: not one of the five fields {', '.join(FIELDS)}"
+def explain(reason: str) -> tuple[str, str]:
+    """msgspec's message as the field ("" for the whole) and the problem, in words."""
     place = _PATH.search(reason)
-    if place is None:
-        return reason.removesuffix(".")
-    text = reason[: place.start()]
-    return f"{place[1] or 'message'}: {text[:1].lower()}{text[1:]}"
+    where = place[1] if place else ""
+    text = reason[: place.start()] if place else reason.removesuffix(".")
+    if missing := re.search(r"missing required field `(\w+)`", text):
+        return f"{where}.{missing[1]}".lstrip("."), "expected, but missing"
+    if unknown := re.search(r"unknown field `(.+)`", text):
+        known = ", ".join(FIELDS)
+        return f"{where}.{unknown[1]}".lstrip("."), f"not one of the five fields {known}"
+    return where, f"{text[:1].lower()}{text[1:]}" if place else text

@@ -49,7 +49,7 @@ TEMPLATE = """
  alt="{{ output | get_metadata('alt', 'image/png') | string | escape_html }}">
 {%- endblock data_png -%}
 """
-"""nbconvert's cells without the page around them, and with the pictures' alt text, which it drops."""
+"""nbconvert's cells, without its page around them, and with alt text, which it drops."""
 
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 _LAB_LINK = re.compile(r'href="(?:[^"/]*/)*(\d\d)-[^"/]*\.ipynb[^"]*"')

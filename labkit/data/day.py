@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from labkit.channels import by_level
 from labkit.clock import Clock, SystemClock
@@ -63,8 +63,11 @@ def stormy_day(
         limit: at most so many.
 
     Raises:
-        ConfigurationError: an airport, a time or a type that the day does not have.
+        ConfigurationError: an airport, a time or a type that the day does not have, a negative
+            limit.
     """
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"limit is how many to take, 0 or more, got {limit}.")
     chosen = _known("airport", origins, {"EWR", "JFK", "LGA"})
     kinds = None if types is None else _known("type", types, _TYPES)
     first, last = _moment(start), _moment(end)
@@ -180,7 +183,7 @@ def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        clock_time = time.fromisoformat(text)
+        clock_time = datetime.strptime(text, "%H:%M")
     except ValueError:
         raise ConfigurationError(f'A time of the day is "HH:MM", got {text!r}.') from None
     return _DATE.replace(hour=clock_time.hour, minute=clock_time.minute)

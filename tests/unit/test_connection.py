@@ -110,6 +110,7 @@ URLS = st.one_of(
 @example(f"redis://:{SECRET}?x@127.0.0.1:6379")
 @example(f"redis://:[{SECRET}@127.0.0.1")
 @example(f"redis://:x@{SECRET}@127.0.0.1")
+@example(f"redis://:{SECRET}://x@127.0.0.1")
 @example(f"redis://127.0.0.1?password={SECRET}")
 @example(f"redis://127.0.0.1?password=x@{SECRET}")
 @example(f"redis://127.0.0.1?p%61ssword={SECRET}")

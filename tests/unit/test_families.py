@@ -131,6 +131,7 @@ def test_they_are_stamped_by_the_clock_they_are_given(make: Make) -> None:
     ("make", "changed", "field", "words"),
     [
         (user_event, {"email": None}, "content.email", "str"),
+        (user_event, {"email": b"ada"}, "content.email", "str"),
         (user_event, {"user_id": 1.5}, "content.user_id", "int | str"),
         (user_event, {"sender": ""}, "sender", "non-empty"),
         (user_event, {"timestamp": "now"}, "timestamp", "ISO-8601"),

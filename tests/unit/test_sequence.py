@@ -254,3 +254,13 @@ def test_a_loss_is_taken_back_when_it_comes_after_all(lab: PubSubBroker) -> None
         "tower/e.1/news/4",
         "tower/e.1/news/5",
     ]
+
+
+def test_what_comes_after_all_from_before_the_first_was_not_missed(lab: PubSubBroker) -> None:
+    subscriber = Subscriber(lab, name="board")
+
+    for seq in (5, 4, 4):
+        subscriber.inject("news", numbered(seq))
+
+    stats = subscriber.stats()
+    assert (stats.missed_before, stats.lost, stats.out_of_order, stats.duplicates) == (3, 0, 1, 1)

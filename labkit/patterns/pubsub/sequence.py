@@ -18,6 +18,8 @@ RUNS_KEPT = 10_000
 MISSING_KEPT = 1_000
 """Missing numbers remembered for each run, to recognise those that come late after all."""
 
+_END = 2**63  # no publisher gets there: what claims to is not one of ours
+
 
 def message_id(sender: str, epoch: str, channel: str, number: int) -> str:
     """The id of a message, which can be told even of one that never came."""
@@ -61,7 +63,7 @@ class SequenceTracker:
     def observe(self, channel: str, message: Message) -> Observation:
         """Take note of a message. One without numbers says nothing."""
         epoch, number = message.metadata.get("epoch"), message.metadata.get("seq")
-        if not isinstance(epoch, str) or type(number) is not int or number < 1:
+        if not isinstance(epoch, str) or type(number) is not int or not 0 < number < _END:
             return _NOTHING
         key = (channel, epoch)
         run = self._runs.get(key)

@@ -1,0 +1,303 @@
+"""A real Redis or Valkey on this machine, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Final, Literal, Self
+from urllib.parse import quote
+
+from labkit.errors import ConfigurationError, ServerError
+from labkit.servers.binaries import HOW_TO_INSTALL, RedisBinary, find_redis
+from labkit.servers.process import LOG_LINES, ServerProcess, check_port, free_port
+from labkit.servers.redis_config import Value, render
+
+HOST = "127.0.0.1"
+DEFAULT_TIMEOUT_S = 10.0
+"""Longest wait for a server to answer after it was started."""
+
+_PORT_ATTEMPTS = 8
+_PORT_TAKEN = "Address already in use"
+_ANSWER_S = 0.3  # one look; there are more until the time is up
+_APPENDFSYNC = ("always", "everysec", "no")
+
+
+class _Password(Enum):
+    RANDOM = "random"
+
+
+RANDOM_PASSWORD: Final = _Password.RANDOM
+"""A new password that nobody can guess, for each server."""
+
+
+def start_redis(
+    binary: RedisBinary | None = None,
+    *,
+    port: int | None = None,
+    password: str | Literal[_Password.RANDOM] | None = RANDOM_PASSWORD,
+    append_only: bool = False,
+    appendfsync: Literal["always", "everysec", "no"] = "everysec",
+    max_memory: int | str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    config: Mapping[str, Value] | None = None,
+    timeout: float = DEFAULT_TIMEOUT_S,
+) -> RedisServer:
+    """Start a Redis or Valkey that only this machine can reach, and wait until it answers.
+
+    It ends with `stop()`, at the end of a `with`, and with this process, however that ends.
+
+    Args:
+        binary: which server; default the one that `find_redis` finds.
+        port: where it listens on 127.0.0.1; default a free one.
+        password: what clients must know; default a random one, contained in `server.url`.
+            None lets in every program and every user of this machine.
+        append_only: write each change to an append-only file, and read it back after a restart.
+            Otherwise nothing is kept.
+        appendfsync: when that file is forced to the disk.
+        max_memory: limit for data, in bytes or as "64mb".
+        folder: where the data files are; it is created if it is not there, and never removed.
+            Default a private temporary folder, removed with the server.
+        config: more directives as in redis.conf: `{"maxmemory-policy": "allkeys-lru"}`.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        ServerError: no server found, or it does not start; says why and what to do.
+        ConfigurationError: an argument that cannot work.
+    """
+    if appendfsync not in _APPENDFSYNC:
+        raise ConfigurationError(
+            f"appendfsync is one of {', '.join(_APPENDFSYNC)}, got {appendfsync!r}."
+        )
+    if timeout <= 0:
+        raise ConfigurationError(f"timeout is in seconds and above 0, got {timeout}.")
+    directives: dict[str, Value] = {"appendonly": append_only, "appendfsync": appendfsync}
+    if max_memory is not None:
+        directives["maxmemory"] = max_memory
+    binary = binary or find_redis()
+    if binary is None:
+        raise ServerError(f"No Redis or Valkey server found on this machine. {HOW_TO_INSTALL}")
+    server = RedisServer(
+        binary,
+        port=None if port is None else check_port(port),
+        password=secrets.token_urlsafe(24) if isinstance(password, _Password) else password,
+        folder=None if folder is None else Path(folder).expanduser().absolute(),
+        directives=directives | dict(config or {}),
+        timeout=timeout,
+    )
+    return server.start()
+
+
+class RedisServer:
+    """A Redis or Valkey started by `start_redis`; a context manager that stops it at the end."""
+
+    def __init__(
+        self,
+        binary: RedisBinary,
+        *,
+        port: int | None,
+        password: str | None,
+        folder: Path | None,
+        directives: Mapping[str, Value],
+        timeout: float,
+    ) -> None:
+        self.binary = binary
+        self._port = port
+        self._password = password
+        self._folder = folder
+        self._directives = dict(directives)
+        self._timeout = timeout
+        self._process: ServerProcess | None = None
+        self._last_log = ""
+        self._lock = threading.RLock()
+        self._render(port or 1, Path("/"))  # what is wrong with an argument is said at once
+
+    @property
+    def url(self) -> str:
+        """Where it is, **with** the password: to connect with, not to show."""
+        login = "" if self._password is None else f":{quote(self._password, safe='')}@"
+        return f"redis://{login}{HOST}:{self.port}/0"
+
+    @property
+    def password(self) -> str | None:
+        """What clients must know; None lets everybody in."""
+        return self._password
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1; the same after a restart."""
+        if self._port is None:
+            raise ServerError(f"{self.binary.name} has no port before it is started.")
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists; a paused one does, but does not answer."""
+        return self.pid is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where its data files are.
+
+        Raises:
+            ServerError: it was in a temporary folder that went with the server.
+        """
+        if self._folder is not None:
+            return self._folder
+        return self._living().folder / "data"
+
+    def log_tail(self, lines: int = LOG_LINES) -> str:
+        """The last lines of its log since it was last started; also after `stop()`."""
+        if self._process is None or self._process.closed:
+            return "\n".join(self._last_log.splitlines()[-lines:]) if lines > 0 else ""
+        return self._process.log_tail(lines)
+
+    def start(self) -> Self:
+        """Start it again on the same port, and wait until it answers; nothing if it runs.
+
+        After `kill()` it finds the files that it had; after `stop()` only those in a `folder` of
+        yours.
+
+        Raises:
+            ServerError: it does not start.
+        """
+        with self._lock:
+            if self.running:
+                return self
+            if self._process is not None and not self._process.closed:
+                self._start_on_a_port(self._process)
+                return self
+            self._process = ServerProcess(self.binary.name, "labkit-redis-")
+            try:
+                self._start_on_a_port(self._process)
+            except BaseException:
+                self.stop()
+                raise
+        return self
+
+    def stop(self) -> None:
+        """Shut it down and remove its temporary folder. Stopping twice is fine."""
+        with self._lock:
+            if self._process is None or self._process.closed:
+                return
+            self._last_log = self._process.log_text()
+            self._process.close()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would. Port and files stay for `start()`."""
+        with self._lock:
+            self._living().end(grace=0)
+
+    def restart(self) -> None:
+        """Shut it down in order, and start it again on the same port with the same files."""
+        with self._lock:
+            self._living().end()
+            self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
+        self._living().signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused one go on (SIGCONT)."""
+        self._living().signal(signal.SIGCONT)
+
+    def _living(self) -> ServerProcess:
+        if self._process is None or self._process.closed:
+            raise ServerError(f"{self.binary.name} has been stopped. Start it again with .start().")
+        return self._process
+
+    def _start_on_a_port(self, process: ServerProcess) -> None:
+        """Between choosing a free port and binding it, another program may take it: try again."""
+        if self._port is not None:
+            return self._launch(process, self._port)
+        for _ in range(_PORT_ATTEMPTS):
+            port = free_port()
+            try:
+                self._launch(process, port)
+            except _PortTaken:
+                continue
+            self._port = port
+            return None
+        raise ServerError(f"{_PORT_ATTEMPTS} free ports were taken in a row. Pass port=….")
+
+    def _launch(self, process: ServerProcess, port: int) -> None:
+        data = self._folder or process.folder / "data"
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerError(f"{data} cannot be the data folder: {error.strerror}.") from None
+        config = process.folder / "server.conf"
+        _write_private(config, self._render(port, data))
+        try:
+            pid = process.start(
+                [str(self.binary.path), str(config)],
+                cwd=data,
+                env={"LC_ALL": "C"},  # Redis does not start in a locale that is not installed
+                lock=[data],
+            )
+            process.wait_ready(lambda: self._answers(port, pid), self._timeout)
+        except BaseException as error:
+            ended = not process.running
+            process.end(grace=0)
+            if isinstance(error, ServerError) and ended and _PORT_TAKEN in process.log_text():
+                raise _PortTaken(
+                    f"Port {port} of {HOST} is taken by another program. "
+                    "Pass another port=…, or none to get a free one."
+                ) from None
+            raise
+
+    def _render(self, port: int, data: Path) -> bytes:
+        return render(self._directives, host=HOST, port=port, password=self._password, folder=data)
+
+    def _answers(self, port: int, pid: int) -> bool:
+        """Whether the process that we started answers there, and not one that had the port."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        client = redis.Redis(
+            host=HOST,
+            port=port,
+            password=self._password,
+            socket_timeout=_ANSWER_S,
+            socket_connect_timeout=_ANSWER_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        try:
+            return bool(client.ping()) and client.info("server")["process_id"] == pid
+        except (redis.RedisError, OSError):
+            return False
+        finally:
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "not running"
+        return f"RedisServer({self.binary.name} at {HOST}:{self._port}, {state})"
+
+
+class _PortTaken(ServerError):
+    """The port that we wanted is another program's."""
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
