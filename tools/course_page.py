@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import mimetypes
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
@@ -52,6 +55,7 @@ TEMPLATE = """
 """nbconvert's cells, without its page around them, and with alt text, which it drops."""
 
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
+_LOCAL_IMAGE = re.compile(r'(?P<before><img\b[^>]*\b)src="(?P<name>[^":]+)"')
 _LAB_LINK = re.compile(r'href="(?:[^"/]*/)*(\d\d)-[^"/]*\.ipynb[^"]*"')
 
 
@@ -126,9 +130,18 @@ def _table(rows: list[Row]) -> str:
 def _section(row: Row) -> str:
     """One lab, without the scripts and style sheets that nbconvert's own pages fetch."""
     exporter = HTMLExporter(raw_template=TEMPLATE)
-    exporter.embed_images = True
-    body, _ = exporter.from_notebook_node(
-        row.notebook, resources={"metadata": {"path": str(row.path.parent)}}
-    )
+    body, _ = exporter.from_notebook_node(row.notebook)
     body = _LAB_LINK.sub(r'href="#lab-\1"', _SCRIPT.sub("", body))
+    body = _LOCAL_IMAGE.sub(lambda found: _embedded(found, row.path.parent), body)
     return f'<section id="{row.anchor}">{body}</section>'
+
+
+def _embedded(found: re.Match[str], folder: Path) -> str:
+    """The picture that a text shows from a file, in the page. (nbconvert's own way of doing it
+    closes every `<details>` at once.)"""
+    picture = folder / unquote(found["name"])
+    if not picture.is_file():
+        return found[0]
+    kind = mimetypes.guess_type(picture.name)[0] or "image/png"
+    data = base64.b64encode(picture.read_bytes()).decode("ascii")
+    return f'{found["before"]}src="data:{kind};base64,{data}"'

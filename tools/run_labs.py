@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tools.course_page import Row, page  # noqa: E402
 
 CELL_TIMEOUT_S = 120
+INTERRUPTED = 130  # what shells report after Ctrl+C
 REPORT = Path("report", "index.html")
 
 
@@ -60,6 +62,18 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 async def execute(notebook: nbformat.NotebookNode, folder: Path) -> str | None:
     """Run all cells, in that folder, into the notebook; says what stopped it, or None."""
     running = 0
+    interrupted = False
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        this.cancel()
+
+    def stop_all_on_ctrl_c(**_: object) -> None:  # nbclient would end one kernel and go on
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):  # on Windows asyncio.run does it
+                loop.add_signal_handler(wanted, interrupt)
 
     def note(cell_index: int, **_: object) -> None:
         nonlocal running
@@ -70,31 +84,22 @@ async def execute(notebook: nbformat.NotebookNode, folder: Path) -> str | None:
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
         coalesce_streams=True,
-        extra_arguments=["--log-level=ERROR"],  # the kernel's, on the terminal
         resources={"metadata": {"path": str(folder)}},
         on_cell_execute=note,
-        on_notebook_start=_leave_ctrl_c_alone,
+        on_notebook_start=stop_all_on_ctrl_c,
     )
     try:
-        await client.async_execute()
+        # Not on this terminal: a kernel that is interrupted complains at length.
+        await client.async_execute(stderr=subprocess.DEVNULL)
     except CellTimeoutError:
         return f"cell {running}: not done after {CELL_TIMEOUT_S} s"
     except DeadKernelError:
+        if interrupted:  # nbclient takes it for a death
+            raise asyncio.CancelledError from None
         return f"cell {running}: the kernel died"
     except CellExecutionError as error:
         return f"cell {running}: {error.ename}: {error.evalue}"[:300]
     return None
-
-
-def _leave_ctrl_c_alone(**_: object) -> None:
-    """Undo nbclient's handlers: they would end this kernel and go on to the next lab."""
-    with suppress(NotImplementedError, RuntimeError):
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGINT, _interrupt)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def run(path: Path) -> Row:
@@ -104,7 +109,10 @@ def run(path: Path) -> Row:
         if cell.cell_type == "code":  # stored outputs must not pass for new ones
             cell.outputs, cell.execution_count = [], None
     started = time.monotonic()
-    failure = asyncio.run(execute(notebook, path.parent))
+    try:
+        failure = asyncio.run(execute(notebook, path.parent))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     seconds = time.monotonic() - started
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     done = sum(cell.execution_count is not None for cell in code)
@@ -142,9 +150,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     return int(failed > 0)
 
 
-if __name__ == "__main__":
+def run_from_terminal(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """As `main`; Ctrl+C leaves with a word instead of a traceback."""
     try:
-        sys.exit(main())
+        return main(arguments, root)
     except KeyboardInterrupt:
         print("\nStopped; no report was written.")
-        sys.exit(130)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(run_from_terminal())

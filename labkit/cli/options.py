@@ -74,6 +74,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
+        self._action_max_length = 16  # argparse forgets that the commands are indented further
 
 
 def build_parser(version: str) -> argparse.ArgumentParser:

@@ -127,16 +127,14 @@ class Repl:
     def run(self) -> bool:
         """Carry out lines; True if there are no more, False if somebody wanted to leave."""
         while not self._done and not self.screen.broken:
-            self.screen.flush()
             try:
-                line = self.reader.read(f"{self.console.name}> ", command=True)
+                self.screen.flush()
+                self.execute(self.reader.read(f"{self.console.name}> ", command=True))
             except EOFError:
                 return True
             except KeyboardInterrupt:
                 if not self.console.interrupt():
                     return False
-                continue
-            self.execute(line)
         return False
 
     def execute(self, line: str) -> None:

@@ -20,7 +20,7 @@ leaves its messages with the broker, as any slow subscriber does."""
 PIPED_WIDTH = 100
 """Columns of a table that no terminal shows, unless COLUMNS says otherwise."""
 
-_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\"}
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def safe(text: str) -> str:
@@ -49,11 +49,18 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+class _Console(RichConsole):
+    """Says that nobody reads any more, and leaves it to its caller what follows from that."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def rich_console(stream: TextIO | None = None) -> RichConsole:
     """A rich console that takes text as it is; of a sensible width where there is no terminal."""
     target = sys.stdout if stream is None else stream
     piped = not target.isatty() and "COLUMNS" not in os.environ
-    return RichConsole(
+    return _Console(
         file=stream,
         width=PIPED_WIDTH if piped else None,
         highlight=False,

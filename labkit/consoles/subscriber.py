@@ -147,6 +147,7 @@ class SubscriberConsole:
 
     def _stats(self) -> None:
         self._repl.screen.show(statistics(self._subscriber.stats()))
+        self._repl.say(f"Now {self._state()}.")
 
     def _show(self, channel: str, message: Message) -> None:
         """Runs in the listener's thread: hands the line to the screen, and goes on."""
@@ -156,7 +157,7 @@ class SubscriberConsole:
 
     def _state(self) -> str:
         if not self._subscriber.connected:
-            return "connection lost, coming back"
+            return "without a connection, trying to come back"
         if not self._subscribed:
             return "subscribed to nothing"
         verb = "listening to" if self._subscriber.listening else "subscribed to"

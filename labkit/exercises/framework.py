@@ -47,6 +47,7 @@ from typing import Any
 from labkit.broker import PubSubBroker
 from labkit.clock import StepClock
 from labkit.connection import EMBEDDED_URL, connect
+from labkit.errors import LabkitError
 from labkit.exercises.running import (
     NotAttempted,
     OutOfTime,
@@ -139,11 +140,11 @@ class Exercise:
         except Wrong as wrong:
             if watched is not None and watched.unwritten:
                 return self._not_attempted()
-            return self._wrong(wrong, hint, watched)
+            return self._wrong(wrong, hint, answer, watched)
         except OutOfTime:
-            return self._wrong(_too_long(self.timeout), hint, None)
+            return self._wrong(_too_long(self.timeout), hint, answer)
         except Exception as error:
-            return self._wrong(_raised(error), hint, None)
+            return self._wrong(_raised(error), hint, answer)
         return Result(True, True, f"{self._name}: correct. {self.correct}")
 
     def __repr__(self) -> str:
@@ -175,7 +176,9 @@ class Exercise:
         line = "not attempted yet. Write your answer above, then run this cell again."
         return Result(False, False, f"{self._name}: {line}")
 
-    def _wrong(self, wrong: Wrong, hint: int, watched: Watched | None) -> Result:
+    def _wrong(
+        self, wrong: Wrong, hint: int, answer: Any, watched: Watched | None = None
+    ) -> Result:
         asked = hint if isinstance(hint, int) else 1  # hint="2" must not stop Run All
         level = max(1, min(asked, len(wrong.hints) + 1))
         if level > 1:
@@ -185,9 +188,16 @@ class Exercise:
             if watched is not None and watched.error is not None and not self.may_raise:
                 lines.append(f"On the way your code raised {explain(watched.error)}.")
         if level <= len(wrong.hints):
-            name = getattr(self.check, "__name__", "check")
-            lines.append(f"For how to go on: {name}(…, hint={level + 1})")
+            lines.append(f"For how to go on: {self._call(answer)}, hint={level + 1})")
         return Result(True, False, "\n".join(lines))
+
+    def _call(self, answer: Any) -> str:
+        """This call as the student wrote it, up to the answer: "lab02.check_it(answer"."""
+        check = getattr(self.check, "__name__", "check")
+        module = getattr(self.check, "__module__", "").rpartition(".")[2]
+        name = getattr(answer, "__name__", "")
+        given = name if name.isidentifier() else "your_answer"
+        return f"{module}.{check}({given}" if module.startswith("lab") else f"{check}({given}"
 
 
 def exercise(
@@ -259,8 +269,17 @@ def _raised(error: Exception) -> Wrong:
         )
     return Wrong(
         f"Your code raised {explain(error)}.",
-        "Read the line named above, and call your code in a cell of its own to watch it.",
+        _advice(error),
     )
+
+
+def _advice(error: Exception) -> str:
+    """How to go on after an exception of the student's code."""
+    if isinstance(error, LabkitError):
+        return "The error itself says what to do: read its last sentence, and the line named above."
+    if isinstance(error, AttributeError) and "'Inbox'" in str(error):
+        return "drain() returns a list of messages: loop over it, or take the first with [0]."
+    return "Read the line named above, and call your code in a cell of its own to watch it."
 
 
 def _short(value: Any) -> str:

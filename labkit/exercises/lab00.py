@@ -24,7 +24,7 @@ def check_announce(announce: Callable[[PubSubBroker, str, str], Any], lab: PubSu
         heard = board.drain()
     if not heard:
         raise Wrong(
-            "Nothing was published.",
+            "No message of a Publisher arrived.",
             'Make a Publisher(lab, sender="desk"), connect it, and call publish(channel, text).',
         )
     if len(heard) > 1:
@@ -93,8 +93,14 @@ def check_hear_the_alert(
             "The message is on its way, but the desk never took it.",
             "After publishing, call desk.drain(): it returns the messages.",
         )
+    if got == [] or got == ():
+        raise Wrong(
+            "The desk received it, but the function returned an empty list.",
+            "drain() hands out each message once: keep what the first call returned.",
+        )
     if got != ["ground stop"]:
         raise Wrong(
             f"The desk received it, but the function returned {got!r}.",
-            "Return the contents: [incoming.content for incoming in desk.drain()].",
+            "Return a list of contents: what is the content of one incoming message?",
+            "[incoming.content for incoming in desk.drain()]",
         )

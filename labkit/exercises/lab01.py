@@ -84,16 +84,22 @@ def check_channel_for(channel_for: Callable[[Message], Any], _lab: PubSubBroker)
                 'channels.by_level("alerts", message.content["level"]) builds the name.',
             )
     log = families.application_log("error", "no seat map", sender="s", timestamp=_STAMP)
-    if (got := channel_for(log)) != "logs.error":
+    got = channel_for(log)
+    if got == "application.log":
+        raise Wrong(
+            "A log went to 'application.log', whatever its level.",
+            'Logs are a family of their own: the type is "application.log". Treat it like alerts.',
+        )
+    if got != "logs.error":
         raise Wrong(
             f"A log with the level error went to {got!r} instead of 'logs.error'.",
-            'Logs have a family of their own: the type is "application.log".',
+            'channels.by_level("logs", message.content["level"]) builds the name.',
         )
     for kind in ("flight.departed", "order.placed", "user.created"):
         event = Message.new(kind, {"level": "ignored"}, sender="s", timestamp=_STAMP)
         if (got := channel_for(event)) != kind:
             raise Wrong(
-                f"A {kind} went to {got!r}.",
+                f"A {kind} whose content happens to have a level, too, went to {got!r}.",
                 "Everything that is neither alert nor log goes to its own type: message.type.",
             )
 
@@ -117,30 +123,37 @@ def check_read_delay(read_delay: Callable[[bytes], Any], _lab: PubSubBroker) -> 
         )
     if (got := _try(read_delay, body({"flight": "UA 1124", "delay": 225}))) != 225:
         raise Wrong(
-            f"For a version 1 message with delay 225 you return {got!r}.",
+            f"For a version 1 message with delay 225 you {_said(got)}.",
             'If there is no "delay_minutes", look for "delay": dict.get takes a second argument.',
         )
     if (got := _try(read_delay, body({"delay_minutes": 0, "delay": 7}))) != 0:
         raise Wrong(
-            f"With delay_minutes 0 and an old delay 7 you return {got!r}: 0 is a value, too.",
+            f"With delay_minutes 0 and an old delay 7 you {_said(got)}: 0 is a value, too.",
             "Ask whether the field is there (in, or get with a default), not whether it is true.",
         )
     if (got := _try(read_delay, body({"flight": "AA 1"}))) != 0:
         raise Wrong(
-            f"For a flight without any delay you return {got!r} instead of 0.",
+            f"For a flight without any delay you {_said(got)} instead of returning 0.",
             "Give the last dict.get a default: 0.",
         )
     for rubbish in (b"hello?", b'{"type": "t"}', b"\xff\xfe", b""):
         if (got := _try(read_delay, rubbish)) is not None:
             raise Wrong(
-                f"For the bytes {rubbish!r} you return {got!r} instead of None.",
+                f"For the bytes {rubbish!r} you {_said(got)} instead of returning None.",
                 "Catch labkit.errors.DecodeError around Message.decode, and return None there.",
             )
     if (got := _try(read_delay, body("a text, not a dict"))) not in (0, None):
         raise Wrong(
-            f"For a message whose content is a text you return {got!r}.",
+            f"For a message whose content is a text you {_said(got)} instead of returning 0.",
             "Content can be any JSON: ask isinstance(content, dict) before you call get.",
         )
+
+
+def _said(got: Any) -> str:
+    """What the student's function did, as part of a sentence."""
+    if isinstance(got, Exception):
+        return f"raise {type(got).__name__}"
+    return f"return {got!r}"
 
 
 def _try(read_delay: Callable[[bytes], Any], body: bytes) -> Any:

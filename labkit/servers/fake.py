@@ -130,7 +130,7 @@ class _Server(TcpFakeServer):
             served = {t: r for t, r in self._served.items() if t.is_alive()}
         for connection in served.values():
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)  # wakes reads that block (on Windows)
         while time.monotonic() < deadline and any(thread.is_alive() for thread in served):
             self._unblock()
             for thread in served:

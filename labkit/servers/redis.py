@@ -242,7 +242,7 @@ class RedisServer:
             pid = process.start(
                 [str(self.binary.path), str(config)],
                 cwd=data,
-                env={"LC_ALL": "C"},  # Redis does not start in a locale that is not installed
+                env={"LC_ALL": "C"},  # Redis 7.2 refuses a locale that is not installed
                 lock=[data],
             )
             process.wait_ready(lambda: self._answers(port, pid), self._timeout)

@@ -29,7 +29,11 @@
 # 4. **What happened:** open the fold and compare.
 #
 # The outputs that you see before you run anything are real: they were stored by a run, and are
-# compared with a new one whenever the course is tested. You cannot break anything.
+# compared with a new one whenever the course is tested. They also give the answers away, so begin
+# with *Edit → Clear Outputs of All Cells*.
+#
+# Run each cell once, in order. If you get lost, choose *Kernel → Restart Kernel* and start again from
+# the top: nothing is kept, and nothing can break.
 
 # %% name="setup"
 import labkit
@@ -67,14 +71,15 @@ print("The broker answers. Your set-up works.")
 # ```
 #
 # In words: the *tower* sends a message to the *broker*, on a channel named `news`. The broker hands
-# a copy to the *board*, because the board has said that it wants what is sent on `news`.
+# a copy to the *board*, because the board has said that it wants what is sent on `news`. The tower and
+# the board know only the broker, not each other.
 #
 # | word | who or what |
 # |---|---|
 # | **publisher** | sends messages; here the tower |
 # | **channel** | a name that messages are sent on; here `news` |
 # | **subscriber** | asks for the messages of a channel; here the board |
-# | **broker** | stands in the middle; the two others know only it |
+# | **broker** | stands in the middle: takes messages, and hands out copies |
 
 # %% [markdown] name="publish-concept"
 # ## Say something
@@ -139,20 +144,25 @@ board.drain()
 # row shows the channel, the *type* of the message (`"message"`, because we gave none), its content
 # and its sender. Lab 01 is about these fields.
 #
+# But where was the second message between `publish` and `drain()`, if nothing is kept? The broker
+# wrote it to the board's open connection at once, and there it waited until the board took it. Such a
+# place exists only for those who are connected and subscribed.
+#
 # </details>
 
 # %% [markdown] name="trace-concept"
 # ## See what happened
 #
 # labkit writes down who did what to which message, and when. That record is the **trace**. When
-# something surprises you in a lab, look here first.
+# something surprises you in a lab, look here first. A message is *sent* by the publisher, *accepted* by
+# the broker, and *delivered* when a subscriber takes it.
 
 # %% name="trace"
 lab.trace
 
 # %% [markdown] name="picture-concept"
 # The same trace as a picture. Each line is one actor, time runs to the right, and each arrow is a
-# message on its way.
+# message: it starts where the message was sent, and ends where the board *took* it (at `drain()`).
 
 # %% name="picture"
 plots.show(plots.space_time(lab.trace))
@@ -168,8 +178,8 @@ plots.show(plots.space_time(lab.trace))
 # %% [markdown] name="hood-concept"
 # ## Under the hood
 #
-# labkit hides little. Here are the commands that it sent to Redis for all of the above, as you would
-# type them into `redis-cli`, Redis' own command line:
+# labkit hides little. Here is what it sent to Redis for publishing, subscribing and draining, in the
+# words of `redis-cli`, Redis' own command line (long ones are cut):
 
 # %% name="commands"
 lab.commands()
@@ -184,7 +194,7 @@ lab.commands()
 # object), for anything that labkit does not do. Send something without an envelope:
 
 # %% name="native"
-lab.native.publish("news", "no envelope, only text")
+print("subscriptions:", lab.native.publish("news", "no envelope, only text"))
 
 # %% name="native-received"
 print("messages:", board.drain())
@@ -260,7 +270,7 @@ lab00.check_hear_the_alert(hear_the_alert)
 #
 # - A publisher sends on a channel; the broker hands a copy to each subscription on it; neither side
 #   knows the other.
-# - Who is not subscribed at that moment gets nothing, and nobody is told.
+# - Whoever is not subscribed at that moment gets nothing, and nobody is told.
 # - A receipt counts subscriptions, a trace says what happened, a picture shows it.
 #
 # **Test yourself.** Answer, then open.
@@ -282,7 +292,7 @@ lab00.check_hear_the_alert(hear_the_alert)
 #
 # </details>
 #
-# **In practice.** Redis Pub/Sub, MQTT, NATS and the `fanout` exchange of RabbitMQ all work like this.
+# **In practice.** Redis Pub/Sub, NATS core and MQTT with QoS 0 all work like this.
 # Use it for news that is worthless tomorrow: prices, positions, "the page has changed, reload".
 # Where every message counts, you need something that keeps them: a queue (lab 03) or a log (lab 06).
 #

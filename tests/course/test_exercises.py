@@ -55,7 +55,7 @@ class TestLab00:
                 (fixed_text, "'text'"),
                 (twice, "2 messages"),
                 (not_connected, "NotConnected"),
-                (only_makes_it, "Nothing was published"),
+                (only_makes_it, "No message of a Publisher"),
                 ("desk", "function"),
             ],
         )
@@ -85,6 +85,13 @@ class TestLab00:
                 tower.publish("alerts", text)
                 return desk.drain()
 
+        def drains_twice(lab, text):
+            with Subscriber(lab, name="desk") as desk, Publisher(lab, sender="tower") as tower:
+                desk.subscribe("alerts")
+                tower.publish("alerts", text)
+                desk.drain()
+                return [incoming.content for incoming in desk.drain()]
+
         def another_channel(lab, text):
             with Subscriber(lab, name="desk") as desk, Publisher(lab, sender="tower") as tower:
                 desk.subscribe("alert")
@@ -109,6 +116,7 @@ class TestLab00:
                 (too_late, "before the desk had subscribed"),
                 (never_drains, "never took it"),
                 (whole_messages, "the function returned"),
+                (drains_twice, "an empty list"),
                 (another_channel, "'alert'"),
                 (only_listens, "Nothing was published"),
                 (only_talks, "Nobody subscribed"),
@@ -159,6 +167,10 @@ class TestLab01:
                 return f"alerts.{message.content['level']}"
             return message.type
 
+        def wrong_prefix(message):
+            prefix = {"system.alert": "alerts.", "application.log": "log."}.get(message.type)
+            return prefix + message.content["level"] if prefix else message.type
+
         def level_everywhere(message):
             kind = "logs" if message.type == "application.log" else "alerts"
             return f"{kind}.{message.content['level']}"
@@ -170,7 +182,8 @@ class TestLab01:
             wrong=[
                 (lambda message: message.type, "'system.alert'"),
                 (always_critical, "level info"),
-                (forgets_logs, "'logs.error'"),
+                (forgets_logs, "'application.log'"),
+                (wrong_prefix, "'log.error'"),
                 (level_everywhere, "flight.departed"),
                 (lambda message: f"alert.{message.content['level']}", "'alerts.critical'"),
             ],
@@ -250,10 +263,10 @@ class TestLab02:
         assert_grades(
             lab02.check_subscribe_board,
             solution=solution,
-            also_right=[by_names],
             stub=stub,
             wrong=[
                 (pattern_as_name, "nothing at all"),
+                (by_names, "opened today"),
                 (no_alerts, "did not get alerts.critical"),
                 (too_wide, "also got"),
                 (twice, "more than once"),
@@ -289,6 +302,11 @@ class TestLab02:
             board.route(type="flight.cancelled", handler=count)
             return counts
 
+        def one_argument(board):
+            counts: dict[str, int] = {}
+            board.route(type="flight.cancelled", handler=lambda message: counts.update(message))
+            return counts
+
         def returns_nothing(board):
             board.route(type="flight.cancelled", handler=lambda *_: None)
 
@@ -301,6 +319,7 @@ class TestLab02:
                 (not_registered, "Nothing was counted"),
                 (no_start, "KeyError"),
                 (returns_nothing, "NoneType"),
+                (one_argument, "could not be called"),
                 (counting(lambda m: m.content["carrier"], **cancelled), "not by airport"),
                 (counting(origin, channel="flights.*"), "180 flights"),
             ],
@@ -315,8 +334,13 @@ class TestLab02:
         assert_grades(
             lab02.check_never_handled,
             solution=summing(*names),
+            also_right=[
+                lambda s: s.messages - s.handled - s.filtered + s.missed_before + s.lost,
+            ],
             stub=stub,
             wrong=[
+                (summing(*names, "gaps"), "gaps"),
+                (summing(*names, "callback_errors"), "handler failed"),
                 (summing(*names, "filtered"), "its own filter"),
                 (summing(*names, "duplicates"), "duplicates"),
                 (summing(*names[1:]), "before it subscribed"),

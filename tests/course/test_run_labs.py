@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from base64 import b64encode
 from pathlib import Path
 
 import nbformat
@@ -16,6 +19,7 @@ from tools import run_labs
 
 ROOT = Path(__file__).resolve().parents[2]
 
+FOLD = "<details><summary>What happened</summary>\n\n**It snowed.**\n\n</details>"
 DIAGRAM = "```mermaid\ngraph LR; tower --> board\n```"
 PICTURE = """\
 import matplotlib.pyplot as plt
@@ -41,11 +45,13 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labs,
         "00-start-here.ipynb",
         new_markdown_cell(f"# Start <here>\n\n{DIAGRAM}\n\n[next](01-describe.ipynb#there)"),
+        new_markdown_cell(f"{FOLD}\n\n![a dot](a%20dot.png)"),
         new_code_cell("import labkit, os\nprint(os.path.basename(os.getcwd()))"),
         new_code_cell(PICTURE),
         new_code_cell("from IPython.display import HTML\nHTML('<script>1</script>' '<b>bold</b>')"),
         new_code_cell(""),
     )
+    (labs / "a dot.png").write_bytes(b"a dot")
     stale = [new_output("stream", name="stdout", text="stored long ago")]
     write(
         labs,
@@ -59,20 +65,27 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def executed(course: Path) -> tuple[subprocess.CompletedProcess[str], str]:
-    """What a terminal shows of a run of all labs, and the page."""
-    code = "import sys; from pathlib import Path; from tools import run_labs; "
-    code += f"sys.exit(run_labs.main([], Path({str(course)!r})))"
-    done = subprocess.run(
+def start(root: Path) -> subprocess.Popen[str]:
+    """`lab.py run` for another course."""
+    code = "import sys; from pathlib import Path; from tools.run_labs import run_from_terminal; "
+    code += f"sys.exit(run_from_terminal([], Path({str(root)!r})))"
+    return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "LABKIT_BROKER_URL": "embedded://"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=110,
-        check=False,
+        start_new_session=True,
     )
+
+
+@pytest.fixture(scope="module")
+def executed(course: Path) -> tuple[subprocess.CompletedProcess[str], str]:
+    """What a terminal shows of a run of all labs, and the page."""
+    process = start(course)
+    printed, complaints = process.communicate(timeout=110)
+    done = subprocess.CompletedProcess(process.args, process.returncode, printed, complaints)
     return done, (course / "report" / "index.html").read_text(encoding="utf-8")
 
 
@@ -113,6 +126,9 @@ def test_the_page_holds_the_executed_labs(
     assert "graph LR; tower" in page
     assert "<b>bold</b>" in page
     assert 'href="#lab-01"' in page  # a link between labs leads within the page
+    assert f'src="data:image/png;base64,{b64encode(b"a dot").decode()}"' in page
+    fold = page[page.index("<details>") : page.index("</details>")]
+    assert "<strong>It snowed.</strong>" in fold
     assert "ZeroDivisionError" in page
     assert "stored long ago" not in page
 
@@ -165,3 +181,22 @@ def test_no_password_of_the_broker_is_on_the_page(monkeypatch: pytest.MonkeyPatc
     assert run_labs.broker() == "redis://:***@127.0.0.1:6379"
     monkeypatch.delenv("LABKIT_BROKER_URL")
     assert run_labs.broker() == "the embedded broker"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses process groups")
+@pytest.mark.parametrize("wanted", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_all_labs_without_a_traceback(tmp_path: Path, wanted: int) -> None:
+    began = tmp_path / "began"
+    first = f"from pathlib import Path; import time; Path({str(began)!r}).touch(); time.sleep(60)"
+    write(tmp_path / "notebooks", "00-wait.ipynb", new_code_cell(first))
+    write(tmp_path / "notebooks", "01-next.ipynb", new_code_cell("print('next')"))
+    process = start(tmp_path)
+    deadline = time.monotonic() + 40
+    while not began.exists():
+        assert time.monotonic() < deadline, "the first lab does not begin"
+        time.sleep(0.05)
+    os.killpg(process.pid, wanted)
+    printed, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert printed.splitlines() == ["00-wait … ", "Stopped; no report was written."]
+    assert complaints == ""

@@ -170,14 +170,6 @@ def test_settings_reach_the_server(binary: servers.RedisBinary) -> None:
     assert (settings["appendonly"], settings["save"]) == ("no", "")
 
 
-def test_it_starts_where_the_locale_is_not_installed(
-    binary: servers.RedisBinary, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
-    with servers.start_redis(binary) as server:
-        assert client(server).ping()
-
-
 def test_two_at_once_do_not_meet(binary: servers.RedisBinary) -> None:
     with servers.start_redis(binary) as first, servers.start_redis(binary) as second:
         assert first.port != second.port
@@ -545,6 +537,35 @@ def stand_in(folder: Path, does: str) -> servers.RedisBinary:
     path.write_text(f"#!/bin/sh\n{does}\n")
     path.chmod(0o755)
     return servers.RedisBinary(path, "Redis", "0.0", "PATH")
+
+
+def test_what_a_server_is_started_with_holds_no_secret_and_a_locale_that_exists(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis 7.2 and later do not start in a locale that is not installed."""
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    note = tmp_path / "note"
+    talkative = stand_in(tmp_path, f"(echo \"$@\"; env) > '{note}'; exit 1")
+    with pytest.raises(ServerError, match="ended while starting"):
+        servers.start_redis(talkative, password="not-for-others")
+    told, *environment = note.read_text().splitlines()
+    assert told.startswith(str(temporary))
+    assert "LC_ALL=C" in environment
+    assert "not-for-others" not in note.read_text()
+
+
+def test_a_server_that_does_not_come_back_is_not_left_half_started(
+    binary: servers.RedisBinary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers.start_redis(binary, timeout=2) as server:
+        server.kill()
+        with monkeypatch.context() as deaf:
+            deaf.setattr(server, "_answers", lambda *_: False)
+            with pytest.raises(ServerError, match="did not answer"):
+                server.start()
+        assert not server.running
+        server.start()
+        assert client(server).ping()
 
 
 def test_a_server_that_never_answers_is_given_up_and_ended(temporary: Path, tmp_path: Path) -> None:

@@ -146,10 +146,10 @@ PATTERN = st.lists(
 
 def loosened(channel: str, data: st.DataObject) -> str:
     """A pattern that is likely to match: the channel with some of it made vague."""
-    pieces = [
-        data.draw(st.sampled_from([letter, letter, "?", "*", f"[{letter}]", f"\\{letter}", "[a-z]"]))
-        for letter in channel
-    ]
+    pieces = []
+    for letter in channel:
+        choices = [letter, letter, "?", "*", f"[{letter}]", f"\\{letter}", "[a-z]"]
+        pieces.append(data.draw(st.sampled_from(choices)))
     return "".join(pieces)
 
 

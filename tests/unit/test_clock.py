@@ -154,7 +154,9 @@ def test_a_wait_on_the_system_clock_ends_when_it_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("make", [SystemClock, StepClock])
-def test_every_run_of_a_publisher_has_a_name_of_its_clock(make: type[SystemClock | StepClock]) -> None:
+def test_every_run_of_a_publisher_has_a_name_of_its_clock(
+    make: type[SystemClock | StepClock],
+) -> None:
     clock: Clock = make()
 
     epochs = [clock.new_epoch() for _ in range(100)]

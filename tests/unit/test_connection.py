@@ -1,4 +1,4 @@
-"""`connect(url)`: which broker it is, what is said when there is none, and no password in any of it."""
+"""`connect(url)`: which broker it is, what is said without one, and no password in any of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import labkit

@@ -20,7 +20,8 @@ from labkit.families import Family
 SHA256 = "741f50a07a006ec129bac8a9a84b9fe7e7e14d67cbc9aa209f034b2bbabddf1e"
 HERE = ZoneInfo("America/New_York")
 ZONES = {
-    "America/Chicago": "AUS BNA DFW DSM HOU IAH MCI MDW MEM MKE MSN MSP MSY OMA ORD SAT STL TUL XNA",
+    "America/Chicago": "AUS BNA DFW DSM HOU IAH MCI MDW MEM MKE MSN MSP MSY OMA ORD SAT STL TUL "
+    "XNA",
     "America/Denver": "DEN EGE SLC",
     "America/Phoenix": "PHX",
     "America/Los_Angeles": "BUR LAS LAX LGB OAK PDX SAN SEA SFO SJC SMF SNA",
@@ -325,7 +326,7 @@ def test_a_slice_has_the_types_asked_for(day: list[Happening]) -> None:
     cancelled = stormy_day(types=["flight.cancelled"])
 
     assert len(cancelled) == 180
-    assert {h.message.type for h in cancelled} == {"flight.cancelled"}
+    assert cancelled == [h for h in day if h.message.type == "flight.cancelled"]
     assert stormy_day(types="flight.cancelled") == cancelled
     assert stormy_day(types=[]) == []
 
@@ -343,9 +344,9 @@ def test_a_slice_is_as_short_as_asked_for(day: list[Happening]) -> None:
         ({"origins": "jfk"}, "no airport jfk"),
         ({"types": ["flight.delayed"]}, "no type flight.delayed"),
         ({"start": "8 o'clock"}, '"HH:MM", got "8 o\'clock"'),
-        ({"start": "25:00"}, '"HH:MM", got \'25:00\''),
-        ({"end": ""}, '"HH:MM", got \'\''),
-        ({"end": "08:00:30"}, '"HH:MM", got \'08:00:30\''),
+        ({"start": "25:00"}, "\"HH:MM\", got '25:00'"),
+        ({"end": ""}, "\"HH:MM\", got ''"),
+        ({"end": "08:00:30"}, "\"HH:MM\", got '08:00:30'"),
         ({"end": "08:00+01:00"}, '"HH:MM"'),
         ({"limit": -1}, "limit"),
     ],

@@ -26,7 +26,9 @@ def user_event(**changed: Any) -> Message:
 
 def alert(**changed: Any) -> Message:
     given = {"service": "db", "sender": "watch", "timestamp": STAMP}
-    return families.system_alert(**{"level": "critical", "message": "disk full", **given, **changed})
+    return families.system_alert(
+        **{"level": "critical", "message": "disk full", **given, **changed}
+    )
 
 
 def log_line(**changed: Any) -> Message:

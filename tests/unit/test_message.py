@@ -400,9 +400,7 @@ JSON = st.recursive(
 MOMENTS = st.datetimes(timezones=st.just(UTC)).map(
     lambda moment: moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 )
-MESSAGES = st.builds(
-    Message, NAMES, JSON, MOMENTS, NAMES, st.dictionaries(TEXT, JSON, max_size=3)
-)
+MESSAGES = st.builds(Message, NAMES, JSON, MOMENTS, NAMES, st.dictionaries(TEXT, JSON, max_size=3))
 
 
 @given(MESSAGES)
@@ -417,12 +415,15 @@ def test_every_message_arrives_as_it_was_sent(message: Message) -> None:
 
 def read_or_none(body: bytes) -> Message | None:
     """The message, or None; anything but a DecodeError fails the test."""
+    refused: DecodeError
     try:
         return Message.decode(body, channel="c")
     except DecodeError as error:
-        assert error.size == len(body)
-        assert str(error)
-        return None
+        refused = error
+    assert (refused.size, refused.channel) == (len(body), "c")
+    assert refused.reason
+    assert str(refused)
+    return None
 
 
 @given(st.binary(max_size=200))

@@ -175,7 +175,9 @@ def test_a_message_without_proper_numbers_says_nothing(metadata: dict[str, Any])
     observe(tracker, 1)
 
     for _ in range(2):
-        assert tracker.observe("news", Message.new("a", 1, sender="s", metadata=metadata)) == NOTHING
+        assert (
+            tracker.observe("news", Message.new("a", 1, sender="s", metadata=metadata)) == NOTHING
+        )
     assert observe(tracker, 2) == [NOTHING]
 
 
