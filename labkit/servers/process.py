@@ -62,6 +62,14 @@ def check_port(port: int) -> int:
     return port
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only this user can read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+
+
 class ServerProcess:
     """One server on this machine and its private folder (only for this user, removed at the end).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -14,7 +15,13 @@ from urllib.parse import quote
 
 from labkit.errors import ConfigurationError, ServerError
 from labkit.servers.binaries import HOW_TO_INSTALL, RedisBinary, find_redis
-from labkit.servers.process import LOG_LINES, ServerProcess, check_port, free_port
+from labkit.servers.process import (
+    LOG_LINES,
+    ServerProcess,
+    check_port,
+    free_port,
+    write_private,
+)
 from labkit.servers.redis_config import Value, render
 
 HOST = "127.0.0.1"
@@ -164,8 +171,7 @@ class RedisServer:
     def start(self) -> Self:
         """Start it again on the same port, and wait until it answers; nothing if it runs.
 
-        After `kill()` it finds the files that it had; after `stop()` only those in a `folder` of
-        yours.
+        After `kill()` it finds its files; after `stop()` only those in a `folder` of yours.
 
         Raises:
             ServerError: it does not start.
@@ -220,14 +226,11 @@ class RedisServer:
         """Between choosing a free port and binding it, another program may take it: try again."""
         if self._port is not None:
             return self._launch(process, self._port)
-        for _ in range(_PORT_ATTEMPTS):
-            port = free_port()
-            try:
+        for port in (free_port() for _ in range(_PORT_ATTEMPTS)):
+            with contextlib.suppress(_PortTaken):
                 self._launch(process, port)
-            except _PortTaken:
-                continue
-            self._port = port
-            return None
+                self._port = port
+                return None
         raise ServerError(f"{_PORT_ATTEMPTS} free ports were taken in a row. Pass port=….")
 
     def _launch(self, process: ServerProcess, port: int) -> None:
@@ -237,7 +240,7 @@ class RedisServer:
         except OSError as error:
             raise ServerError(f"{data} cannot be the data folder: {error.strerror}.") from None
         config = process.folder / "server.conf"
-        _write_private(config, self._render(port, data))
+        write_private(config, self._render(port, data))
         try:
             pid = process.start(
                 [str(self.binary.path), str(config)],
@@ -294,10 +297,3 @@ class RedisServer:
 
 class _PortTaken(ServerError):
     """The port that we wanted is another program's."""
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -126,6 +127,31 @@ def test_switched_off_it_records_nothing_and_reads_no_clock() -> None:
     trace.enabled = True
     trace.record("tower", Action.SENT)
     assert len(trace) == 1
+
+
+class HesitantClock(StepClock):
+    """Gives way to other threads between reading the time and telling it."""
+
+    def now(self) -> float:
+        reading = super().now()
+        time.sleep(0.0005)
+        return reading
+
+
+def test_events_of_several_threads_stand_in_the_order_of_their_times() -> None:
+    trace = Trace(HesitantClock())
+
+    def write(name: str) -> None:
+        for _ in range(20):
+            trace.record(name, Action.SENT)
+
+    threads = [threading.Thread(target=write, args=(f"w{i}",)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert [event.time for event in trace] == [float(second) for second in range(80)]
 
 
 def test_several_threads_may_write_while_another_reads() -> None:

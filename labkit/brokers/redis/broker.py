@@ -149,9 +149,9 @@ def _batch_error(
 
 
 def _server_name(reply: Reply) -> str:
-    """ "Redis 7.0.15" or "Valkey 9.0.1"; plain "Redis" where we may not ask."""
+    """What it calls itself: "Redis 7.0.15", "Valkey 9.0.1"."""
     if not isinstance(reply, bytes):
-        return "Redis"
+        return "Redis, or a stand-in that does not tell"
     facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     if "valkey_version" in facts:
         return f"Valkey {facts['valkey_version']}"

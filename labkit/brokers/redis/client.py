@@ -87,9 +87,10 @@ class RedisClient:
         try:
             connection.connect()
             connection.send_command(*(command or ("PING",)))
-            return connection.read_response()
-        except redis.exceptions.NoPermissionError as error:  # it knows us, and does not let us ask that
-            return error
+            try:
+                return connection.read_response()
+            except redis.ResponseError as error:  # it knows us; it does not know, or allow, this
+                return error
         except (redis.RedisError, OSError) as error:
             raise self.unavailable(error) from None
         finally:
