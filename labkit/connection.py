@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import cast
-from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from labkit.backoff import Backoff
 from labkit.broker import PubSubBroker
@@ -26,6 +27,9 @@ DEFAULT_TIMEOUT_S = 5.0
 
 DEFAULT_CONNECT_TIMEOUT_S = 0.9
 """Longest wait for a broker to let us in: an answer, good or bad, comes within a second."""
+
+_URL = re.compile(r"([a-z+]+://)?(?:([^?#]*)@)?([^?#]*)(.*)", re.DOTALL)
+_USER = re.compile(r"[\w.-]*")
 
 _BACKENDS = {
     "embedded": "labkit.brokers.redis",
@@ -104,7 +108,7 @@ def connect(
         BrokerUnavailable: no broker there, or it refuses; says what to do next.
     """
     for option, seconds in {"timeout": timeout, "connect_timeout": connect_timeout}.items():
-        if seconds <= 0:
+        if not (seconds > 0 and math.isfinite(seconds)):
             raise ConfigurationError(f"{option} is in seconds and above 0, got {seconds}.")
     space = os.environ.get(NAMESPACE_VARIABLE, "") if namespace is None else namespace
     if any(character.isspace() for character in space):
@@ -132,18 +136,19 @@ def connect(
 
 
 def redact(url: str) -> str:
-    """The URL without its password, for people to see."""
-    try:
-        parts = urlsplit(url)
-        secret = parts.password
-    except ValueError:
-        return "(an unreadable URL)"
-    query = "" if "password" in parts.query else parts.query
-    if secret is None and query == parts.query:
-        return url
-    login = f"{parts.username or ''}:***@" if secret is not None else ""
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(SplitResult(parts.scheme, login + place, parts.path, query, parts.fragment))
+    """The URL without its password, for people to see; query and fragment are left out, too.
+
+    What cannot be told apart for certain is hidden: a password may hold any character.
+    """
+    found = _URL.fullmatch(url)
+    scheme, login, place, rest = found.groups() if found else (None, None, "", "")
+    if "@" in rest:  # which part is the password?
+        return f"{scheme or ''}***"
+    if login is None:
+        return f"{scheme or ''}{place}"
+    user, colon, _ = login.partition(":")
+    shown = (f"{user}:***" if colon else user) if _USER.fullmatch(user) else "***"
+    return f"{scheme or ''}{shown}@{place}"
 
 
 def _open(

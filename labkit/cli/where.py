@@ -12,6 +12,9 @@ from labkit.errors import BrokerUnavailable, LabkitError
 
 AUTO = "auto"
 
+ANNOUNCED_WITHIN_S = 5.0
+"""How long the broker of a living 'labkit up' may take to answer: it is there, but may be busy."""
+
 
 def open_shared(url: str | None) -> PubSubBroker:
     """The broker at `url`, else one that other terminals can reach too.
@@ -25,19 +28,17 @@ def open_shared(url: str | None) -> PubSubBroker:
     given = url or os.environ.get(BROKER_URL_VARIABLE)
     if given and given != AUTO:
         return labkit.connect(given, trace=False)
-    failed: LabkitError | None = None
-    for candidate in (servers.announced_url(), DEFAULT_REDIS_URL):
-        if candidate is None:
-            continue
-        try:
-            return labkit.connect(candidate, trace=False)
-        except LabkitError as error:
-            failed = error
-    reason = "" if failed is None or "No broker answers" in str(failed) else f" ({failed})"
-    raise BrokerUnavailable(
-        f"No broker found{reason}. Run 'labkit up' in another terminal and try again, or name one "
-        f"with --url or {BROKER_URL_VARIABLE}."
-    )
+    announced = servers.announced_url()
+    if announced is not None:
+        return labkit.connect(announced, connect_timeout=ANNOUNCED_WITHIN_S, trace=False)
+    try:
+        return labkit.connect(DEFAULT_REDIS_URL, trace=False)
+    except LabkitError as error:
+        reason = "" if "No broker answers" in str(error) else f" ({error})"
+        raise BrokerUnavailable(
+            f"No broker found{reason}. Run 'labkit up' in another terminal and try again, or name "
+            f"one with --url or {BROKER_URL_VARIABLE}."
+        ) from None
 
 
 def place(lab: PubSubBroker) -> str:

@@ -66,7 +66,7 @@ def check_write_alert(write_alert: Callable[[], Any], _lab: PubSubBroker) -> Non
 def check_channel_for(channel_for: Callable[[Message], Any], _lab: PubSubBroker) -> None:
     """Alerts and logs by level, the rest by type."""
     for level in ("critical", "info"):
-        alert = families.system_alert(level, "snow", service="s", sender="s", timestamp=_STAMP)  # type: ignore[arg-type]
+        alert = families.system_alert(level, "snow", service="s", sender="s", timestamp=_STAMP)
         got = channel_for(alert)
         if got == "system.alert":
             raise Wrong(

@@ -119,6 +119,7 @@ URLS = st.one_of(
 @example(f"ada:{SECRET}@127.0.0.1:6379")
 @example(f":{SECRET}@127.0.0.1")
 @example(f"redis:/:{SECRET}@127.0.0.1")
+@example(f"redis:/:{SECRET}://@127.0.0.1")
 def test_a_password_is_never_shown(url: str) -> None:
     assert SECRET not in redact(url)
 

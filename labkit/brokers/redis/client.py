@@ -201,9 +201,15 @@ def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.Connect
         settings["socket_connect_timeout"] = options.connect_timeout
     try:
         pool = redis.ConnectionPool.from_url(url, **settings)
-    except ValueError as error:
-        raise ConfigurationError(f"{redact(url)!r} is not a usable Redis URL: {error}.") from None
-    pool.connection_kwargs.update({k: v for k, v in given.items() if v is not None})
+        pool.connection_kwargs.update({k: v for k, v in given.items() if v is not None})
+        pool.connection_class(**pool.connection_kwargs)  # not connected: are the options known?
+    except (ValueError, TypeError, redis.RedisError):  # their texts may quote the password
+        raise ConfigurationError(
+            f"{redact(url)!r} is not a usable Redis URL. It looks like redis://user:password@host:"
+            "port/database, with numbers for port and database and only options that redis-py "
+            "knows behind a '?'. If the password has one of / ? # @ : % in it, percent-encode "
+            "it (%2F for /), or leave it out and pass password=…."
+        ) from None
     return pool
 
 
