@@ -42,7 +42,7 @@ Messaging Lab: learn message queues by running them.
   python3 lab.py test --latest     the same with the newest version of every package
   python3 lab.py --help            this
 
-The first start makes .venv in this folder and installs into it (some minutes, about 600 MB); later
+The first start makes .venv in this folder and installs into it, which takes a few minutes; later
 ones take seconds. On Windows write 'py lab.py'. Ctrl+C stops.
 Exit status: 0 if all is well, 1 if something failed, 2 if it could not start, 130 after Ctrl+C.
 """
@@ -262,7 +262,7 @@ def make_venv(folder):
 
 def install(python, extras, latest=False):
     """Put the course and what it needs into the environment."""
-    say("Installing what the course needs; the first time takes some minutes …")
+    say("Installing what the course needs; the first time takes a few minutes …")
     how = ["--upgrade", "--upgrade-strategy", "eager"] if latest else ["-c", "constraints.txt"]
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     course = f".[{','.join(sorted(extras))}]"
