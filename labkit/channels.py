@@ -12,7 +12,7 @@ from functools import lru_cache
 from labkit.errors import ValidationError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_MAX_NESTING = 1000
+_MAX_STARS = 1000
 
 
 def by_service(service: str) -> str:
@@ -57,78 +57,79 @@ def is_pattern(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def matches(pattern: str, channel: str) -> bool:
     """Whether Redis would deliver a message on `channel` to a subscription to `pattern`."""
-    return _Glob(pattern.encode(), channel.encode()).match(0, 0, 0)
+    return _matches(pattern.encode(), channel.encode())
 
 
-class _Glob:
-    """One match of one pattern. Positions are bytes, as in Redis."""
-
-    def __init__(self, pattern: bytes, text: bytes) -> None:
-        self.pattern = pattern
-        self.text = text
-        self.hopeless = False  # a later '*' failed on every rest: an earlier one cannot help
-
-    def match(self, p: int, t: int, nesting: int) -> bool:
-        pattern, text = self.pattern, self.text
-        if nesting > _MAX_NESTING:
-            return False
-        while p < len(pattern) and t < len(text):
-            symbol = pattern[p : p + 1]
-            if symbol == b"*":
-                return self._star(p, t, nesting)
-            if symbol == b"[":
-                p, found = self._bracket(p + 1, text[t])
-                if not found:
-                    return False
-            elif symbol != b"?":
-                if symbol == b"\\" and p + 1 < len(pattern):
-                    p += 1
-                if pattern[p] != text[t]:
-                    return False
-            t += 1
-            p += 1
-        if t == len(text) and t > 0:
-            while pattern[p : p + 1] == b"*":
-                p += 1
-        return p >= len(pattern) and t == len(text)
-
-    def _star(self, p: int, t: int, nesting: int) -> bool:
-        while self.pattern[p + 1 : p + 2] == b"*":
-            p += 1
-        if p + 1 == len(self.pattern):
-            return True
-        for start in range(t, len(self.text)):
-            if self.match(p + 1, start, nesting + 1):
+def _matches(pattern: bytes, text: bytes) -> bool:
+    """Positions are bytes, as in Redis. A failure goes back to the last '*' and no further: if the
+    rest does not fit anywhere behind that one, an earlier one cannot help."""
+    p = t = stars = 0
+    after_star, retry_at = 0, 0
+    while t < len(text):
+        if pattern[p : p + 1] == b"*":
+            p = _past_stars(pattern, p)
+            if p == len(pattern):
                 return True
-            if self.hopeless:
+            stars += 1
+            if stars > _MAX_STARS:
                 return False
-        self.hopeless = True
-        return False
+            after_star, retry_at = p, t
+            continue
+        following = _one(pattern, p, text[t])
+        if following is not None:
+            p, t = following, t + 1
+        elif stars:
+            retry_at += 1
+            p, t = after_star, retry_at
+        else:
+            return False
+    return (_past_stars(pattern, p) if text else p) == len(pattern)
 
-    def _bracket(self, p: int, character: int) -> tuple[int, bool]:
-        """Position of the closing bracket (or of the pattern's last byte), and whether it fits."""
-        pattern = self.pattern
-        negated = pattern[p : p + 1] == b"^"
-        p += negated
-        found = False
-        while True:
-            left = len(pattern) - p
-            if left >= 2 and pattern[p] == ord("\\"):
-                p += 1
-                found |= pattern[p] == character
-            elif left <= 0:
-                p -= 1
-                break
-            elif pattern[p] == ord("]"):
-                break
-            elif left >= 3 and pattern[p + 1] == ord("-"):
-                low, high = sorted((_signed(pattern[p]), _signed(pattern[p + 2])))
-                found |= low <= _signed(character) <= high
-                p += 2
-            else:
-                found |= pattern[p] == character
+
+def _past_stars(pattern: bytes, p: int) -> int:
+    while pattern[p : p + 1] == b"*":
+        p += 1
+    return p
+
+
+def _one(pattern: bytes, p: int, character: int) -> int | None:
+    """Position after the part of the pattern that fits this character; None if it does not fit."""
+    if p == len(pattern):
+        return None
+    symbol = pattern[p : p + 1]
+    if symbol == b"?":
+        return p + 1
+    if symbol == b"[":
+        p, found = _bracket(pattern, p + 1, character)
+        return p + 1 if found else None
+    if symbol == b"\\" and p + 1 < len(pattern):
+        p += 1
+    return p + 1 if pattern[p] == character else None
+
+
+def _bracket(pattern: bytes, p: int, character: int) -> tuple[int, bool]:
+    """Position of the closing bracket (or of the pattern's last byte), and whether it fits."""
+    negated = pattern[p : p + 1] == b"^"
+    p += negated
+    found = False
+    while True:
+        left = len(pattern) - p
+        if left >= 2 and pattern[p] == ord("\\"):
             p += 1
-        return p, found != negated
+            found |= pattern[p] == character
+        elif left <= 0:
+            p -= 1
+            break
+        elif pattern[p] == ord("]"):
+            break
+        elif left >= 3 and pattern[p + 1] == ord("-"):
+            low, high = sorted((_signed(pattern[p]), _signed(pattern[p + 2])))
+            found |= low <= _signed(character) <= high
+            p += 2
+        else:
+            found |= pattern[p] == character
+        p += 1
+    return p, found != negated
 
 
 def _signed(byte: int) -> int:

@@ -23,6 +23,10 @@ class Clock(Protocol):
     def id(self) -> str:
         """Names the clock: latencies are only taken between two readings of one clock."""
 
+    @property
+    def manual(self) -> bool:
+        """True where time passes only when somebody says so: then nothing beats by itself."""
+
     def now(self) -> float:
         """Seconds since 1970 (UTC), for timestamps."""
 
@@ -38,6 +42,8 @@ class Clock(Protocol):
 
 class SystemClock:
     """The clock of this machine."""
+
+    manual = False
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(3)
@@ -76,6 +82,8 @@ class StepClock:
         start: ISO-8601 time of the first reading.
         tick: seconds between two readings.
     """
+
+    manual = True
 
     def __init__(self, start: str = "2013-03-08T05:00:00Z", tick: float = 1.0) -> None:
         if not tick >= 0:

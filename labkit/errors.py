@@ -122,3 +122,7 @@ class ServerError(LabkitError):
 
 class BrokerRefused(LabkitError):
     """The broker answered, and the answer is no: not allowed, wrong arguments, out of memory."""
+
+
+class QueueFull(BatchError):
+    """A bounded queue has no room for one of the tasks; those before it are in."""

@@ -13,6 +13,8 @@ The constructors build a valid `Message`; `check` says what is wrong with one fr
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -98,14 +100,20 @@ Content = TypeVar("Content", bound=msgspec.Struct)
 _SCHEMAS: tuple[tuple[str, Family, type[msgspec.Struct]], ...] = (
     ("system.alert", Family.ALERT, SystemAlert),
     ("application.log", Family.LOG, ApplicationLog),
-    ("order.", Family.BUSINESS, BusinessEvent),
-    ("user.", Family.EVENT, UserEvent),
+    ("order", Family.BUSINESS, BusinessEvent),
+    ("user", Family.EVENT, UserEvent),
 )
 
 
 def family_of(message: Message) -> Family:
     """The family, read off the type; what is none of the other three notifies of an event."""
-    return next((f for prefix, f, _ in _SCHEMAS if message.type.startswith(prefix)), Family.EVENT)
+    return next((family for family, _ in _rows(message)), Family.EVENT)
+
+
+def _rows(message: Message) -> Iterator[tuple[Family, type[msgspec.Struct]]]:
+    for name, family, schema in _SCHEMAS:
+        if message.type == name or message.type.startswith(f"{name}."):
+            yield family, schema
 
 
 def read_as(message: Message, schema: type[Content]) -> Content:
@@ -139,9 +147,8 @@ def check(message: Message) -> Family:
     Raises:
         ValidationError: names the field that is missing or wrong, and what was expected.
     """
-    for prefix, _, schema in _SCHEMAS:
-        if message.type.startswith(prefix):
-            read_as(message, schema)
+    for _, schema in _rows(message):
+        read_as(message, schema)
     return family_of(message)
 
 
@@ -159,7 +166,8 @@ def event_notification(
     """Something happened to a user: `event_notification("user.created", user_id=7, …)`."""
     about = {"source": source, "version": version}
     metadata = {name: value for name, value in about.items() if value is not None}
-    return _build(type, UserEvent(user_id=user_id, email=email), sender, metadata, timestamp, clock)
+    content = UserEvent(user_id=user_id, email=email)
+    return _build(UserEvent, type, content, sender, metadata, timestamp, clock)
 
 
 def system_alert(
@@ -182,8 +190,8 @@ def system_alert(
     content = SystemAlert(level=level, message=message, service=service, details=details)
     priority = "high" if level == "critical" else "normal"
     metadata = {"priority": priority, "category": "alerts"}
-    whole = {**msgspec.to_builtins(content), **facts}
-    return _build("system.alert", whole, sender, metadata, timestamp, clock)
+    whole = {**_plain(content), **facts}
+    return _build(SystemAlert, "system.alert", whole, sender, metadata, timestamp, clock)
 
 
 def application_log(
@@ -200,7 +208,8 @@ def application_log(
     """A line for the log of an application."""
     context = LogContext(ip_address=ip_address, user_agent=user_agent)
     content = ApplicationLog(level=level, message=message, user_id=user_id, context=context)
-    return _build("application.log", content, sender, {"category": "logs"}, timestamp, clock)
+    metadata = {"category": "logs"}
+    return _build(ApplicationLog, "application.log", content, sender, metadata, timestamp, clock)
 
 
 def business_event(
@@ -221,10 +230,16 @@ def business_event(
         "total_amount": total_amount,
         "items": items,
     }
-    return _build(type, content, sender, {}, timestamp, clock)
+    return _build(BusinessEvent, type, content, sender, {}, timestamp, clock)
+
+
+def _plain(content: msgspec.Struct | dict[str, Any]) -> Any:
+    """Structs as dicts; what JSON cannot hold stays as it is, to be refused."""
+    return msgspec.to_builtins(content, builtin_types=(bytes, bytearray, datetime, date))
 
 
 def _build(
+    schema: type[msgspec.Struct],
     type: str,
     content: msgspec.Struct | dict[str, Any],
     sender: str,
@@ -233,8 +248,6 @@ def _build(
     clock: Clock | None,
 ) -> Message:
     given = {"timestamp": timestamp} if clock is None else {"timestamp": timestamp, "clock": clock}
-    message = Message.new(
-        type, msgspec.to_builtins(content), sender=sender, metadata=metadata, **given
-    )
-    check(message)
+    message = Message.new(type, _plain(content), sender=sender, metadata=metadata, **given)
+    read_as(message, schema)
     return message

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -119,6 +120,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             body = _ENCODER.encode(self)
         except (UnicodeEncodeError, ValueError, RecursionError) as error:
+            for field in FIELDS:
+                _find_unencodable(field, getattr(self, field))
             raise ValidationError("message", "what JSON can hold", str(error)) from error
         if len(body) > max_bytes:
             raise MessageTooLarge(len(body), max_bytes)
@@ -210,6 +213,31 @@ def _check_json(path: str, value: Any, depth: int = 0) -> None:
     else:
         expected = "None, bool, int, float, str, list or dict (what JSON can hold)"
         raise ValidationError(path, expected, _describe(value))
+
+
+def _find_unencodable(path: str, value: Any) -> None:
+    """Raise for text or a number that cannot be written down; looked for when encoding fails."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _find_unencodable(path, key)
+            _find_unencodable(f"{path}.{key}", item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _find_unencodable(f"{path}[{index}]", item)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValidationError(
+                path, "Unicode text (a lone surrogate is half a character)", _describe(value)
+            ) from None
+    elif isinstance(value, int):
+        try:
+            str(value)
+        except ValueError:
+            digits = sys.get_int_max_str_digits()
+            size = f"one of {value.bit_length():,} bits"
+            raise ValidationError(path, f"a number of at most {digits:,} digits", size) from None
 
 
 def explain(reason: str) -> tuple[str, str]:

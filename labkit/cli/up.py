@@ -29,11 +29,12 @@ def run(options: argparse.Namespace) -> int:
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         ended.set()
 
+    another = servers.announced_url()
     with on_signals((signal.SIGINT, *END_SIGNALS), end):
         server, name = _start(options)
         try:
             with servers.announce(server.url):
-                _say(_told(server, name))
+                _say(_told(server, name, another))
                 while server.running and not ended.wait(_LOOK_S):
                     pass
         finally:
@@ -59,14 +60,15 @@ def _start(options: argparse.Namespace) -> tuple[Server, str]:
     return server, f"{binary.name}{kept}"
 
 
-def _told(server: Server, name: str) -> str:
+def _told(server: Server, name: str, another: str | None) -> str:
     export = f"export {BROKER_URL_VARIABLE}={shlex.quote(server.url)}"
     windows = f"set {BROKER_URL_VARIABLE}={server.url}"
     secret = "" if redact(server.url) == server.url else " (with its password: for you alone)"
+    instead = f" (no longer the one at {redact(another)})" if another else ""
     return f"""\
 {name} runs at {redact(server.url)}; only this machine can reach it.
 
-Your other terminals find it by themselves:
+Your other terminals find it by themselves{instead}:
   labkit subscriber interactive
   labkit publisher interactive
   labkit doctor

@@ -15,6 +15,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import is_dumb_terminal
 
 from labkit.consoles.above_prompt import AbovePrompt
 from labkit.consoles.core import Console, Leave, Repl
@@ -31,14 +32,14 @@ _STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "pro
 def run(make: Callable[[Repl], Console], *, greeting: str) -> int:
     """Run a console until its person leaves it or its input ends; returns the exit status.
 
-    On a terminal that is 0. From a pipe, without prompts and escape codes, it is 1 if a line was
-    wrong: the lines after it are carried out all the same, and what is wrong goes to standard
-    error.
+    On a terminal that is 0. From a pipe (and with TERM=dumb) there are no prompts and no escape
+    codes, what is wrong goes to standard error, the lines after it are carried out all the same,
+    and the status is then 1.
 
     Raises:
         BrokenPipeError: nobody reads the output any more.
     """
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin.isatty() and sys.stdout.isatty() and not is_dumb_terminal():
         return _run_on_terminal(make, greeting)
     repl = Repl(Screen(rich_console(), rich_console(sys.stderr)))
     _run_to_the_end(repl, make(repl), PipeReader(sys.stdin), wait=True)

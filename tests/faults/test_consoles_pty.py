@@ -30,9 +30,9 @@ Terminals = Callable[..., "Terminal"]
 class Terminal:
     """One terminal with one `python -m labkit …` in it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, kind: str = "xterm") -> None:
         # NO_CPR: there is nobody here who answers where the cursor is.
-        environment = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        environment = {**os.environ, "TERM": kind, "PROMPT_TOOLKIT_NO_CPR": "1"}
         self.child = pexpect.spawn(
             sys.executable,
             ["-m", "labkit", *arguments],
@@ -69,8 +69,8 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     opened: list[Terminal] = []
 
-    def open_terminal(*arguments: str) -> Terminal:
-        opened.append(Terminal(*arguments))
+    def open_terminal(*arguments: str, kind: str = "xterm") -> Terminal:
+        opened.append(Terminal(*arguments, kind=kind))
         return opened[-1]
 
     yield open_terminal
@@ -276,6 +276,18 @@ def test_labkit_up_leaves_no_server_behind_whatever_ends_it(terminal: Terminals,
     eventually(lambda: not alive(pid), "the server is gone")
     assert not answers(port)
     assert servers.announced_url() is None
+
+
+def test_a_terminal_that_cannot_move_its_cursor_is_spared_escape_codes(
+    terminal: Terminals,
+) -> None:
+    up(terminal)
+    board = terminal("subscriber", "interactive", kind="dumb")
+    board.type("sub news")
+    board.type("inject news hello")
+    assert "\x1b" not in board.expect("(from inject)")
+    board.press(CTRL_C)
+    assert board.status() == 0
 
 
 def test_the_demo_shows_a_live_table_in_a_terminal(terminal: Terminals) -> None:

@@ -490,6 +490,16 @@ def test_up_takes_the_port_that_it_is_given_and_says_when_it_is_taken() -> None:
             assert output == ""
 
 
+def test_up_says_that_it_takes_the_place_of_another() -> None:
+    with running("up", "--fake") as first:
+        first.wait_for("Ctrl+C stops it.")
+        url = servers.announced_url()
+        with running("up", "--fake") as second:
+            second.wait_for(f"(no longer the one at {url})")
+            assert second.end(signal.SIGINT)[0] == 0
+        assert servers.announced_url() == url
+
+
 def test_up_with_append_only_finds_its_data_again() -> None:
     if servers.find_redis() is None:
         pytest.skip("no server on this machine")

@@ -24,6 +24,9 @@ Reply = Any
 """What RESP can hold: bytes, int, list of replies, None; or the ResponseError itself."""
 
 COMMANDS_KEPT = 1000
+OFFSET_KEPT_S = 30.0
+"""How long a comparison of the server's clock with ours holds."""
+
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
 _SHOWN_CHARACTERS = 60
 
@@ -49,6 +52,8 @@ class RedisClient:
             self.native = redis.Redis.from_pool(_pool(url, options, settings))
             self.name = "Redis"
         self.pool = self.native.connection_pool
+        self._offset_s = 0.0
+        self._offset_until = 0.0
         self._log: deque[Command] = deque(maxlen=COMMANDS_KEPT)
 
     def connection(self, *, patient: bool = True) -> Any:
@@ -102,17 +107,18 @@ class RedisClient:
             connection.disconnect()
         self.pool.release(connection)
 
-    def exchange(self, *commands: Command) -> list[Reply]:
+    def exchange(self, *commands: Command, shown: Sequence[Command] | None = None) -> list[Reply]:
         """Send all commands at once and read all replies, in order.
 
-        A reply may be a `ResponseError`. Nothing is retried.
+        A reply may be a `ResponseError`. Nothing is retried. `commands()` tells of them as they
+        are, or as `shown`.
 
         Raises:
             BrokerUnavailable: `sent` tells whether commands may have been carried out;
                 `replies` has the replies that did come.
         """
         connection = self.connection()
-        self._log.extend(commands)
+        self._log.extend(commands if shown is None else shown)
         replies: list[Reply] = []
         try:
             connection.send_packed_command(connection.pack_commands(commands))
@@ -129,6 +135,21 @@ class RedisClient:
             raise
         self.release(connection)
         return replies
+
+    def now(self) -> float:
+        """Seconds since 1970 for leases and delays, which all clients of one server must share.
+
+        The server's clock, as an offset to ours that is measured now and then; on the embedded
+        broker, and with a clock that a lesson controls, that clock.
+        """
+        clock = self.options.clock
+        if self.embedded or clock.manual:
+            return clock.now()
+        if time.monotonic() >= self._offset_until:
+            seconds, microseconds = self.call("TIME")
+            self._offset_s = int(seconds) + int(microseconds) / 1e6 - clock.now()
+            self._offset_until = time.monotonic() + OFFSET_KEPT_S
+        return clock.now() + self._offset_s
 
     def call(self, *command: str | bytes | int | float) -> Reply:
         """Send one command and return its reply.

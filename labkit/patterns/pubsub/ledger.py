@@ -45,7 +45,7 @@ class Ledger:
             for lost_id in seen.lost_ids:
                 self._trace.record(self._name, Action.LOST, channel=channel, message_id=lost_id)
         if seen.late:
-            self.tally.add(channel, lost=-1, out_of_order=1)
+            self.tally.add(channel, lost=0 if seen.missed_before else -1, out_of_order=1)
         if seen.duplicate:
             self.tally.add(channel, duplicates=1)
             self._about(incoming, Action.DUPLICATE)

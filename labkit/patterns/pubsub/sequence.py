@@ -34,8 +34,9 @@ class Observation:
         lost: how many numbers are missing right before it.
         lost_ids: their message ids, at most `MISSING_KEPT`.
         duplicate: it came before.
-        late: it came after a later one; it had been counted as lost.
-        missed_before: numbers before it, if it is the first of its run.
+        late: it came after a later one; it had been counted as lost or missed before.
+        missed_before: numbers before it, if it is the first of its run; -1 if it is itself one of
+            those, come after all.
     """
 
     lost: int = 0
@@ -50,8 +51,10 @@ _NOTHING = Observation()
 
 @dataclass(slots=True)
 class _Run:
+    first: int
     last: int
     missing: set[int] = field(default_factory=set)
+    early: set[int] = field(default_factory=set)
 
 
 class SequenceTracker:
@@ -78,6 +81,9 @@ class SequenceTracker:
         if number in run.missing:
             run.missing.discard(number)
             return Observation(late=True)
+        if number < run.first and number not in run.early and len(run.early) < MISSING_KEPT:
+            run.early.add(number)
+            return Observation(late=True, missed_before=-1)
         return Observation(duplicate=True)
 
     def forget(self, channel: str) -> None:
@@ -90,7 +96,7 @@ class SequenceTracker:
         return {channel for channel, _ in self._runs}
 
     def _first(self, key: tuple[str, str], number: int) -> Observation:
-        self._runs[key] = _Run(number)
+        self._runs[key] = _Run(number, number)
         if len(self._runs) > RUNS_KEPT:
             self._runs.popitem(last=False)
         return Observation(missed_before=number - 1)

@@ -1,0 +1,50 @@
+"""The contract that every broker keeps: small protocols, one for each pattern, nothing else.
+
+A broker says what it can do, capability by capability: `native` (the broker does it), `emulated`
+(labkit does it with what the broker has) or `absent`, each with one sentence why. What is absent
+raises `NotSupported` with that sentence. One large class with every method would promise what no
+broker keeps.
+"""
+
+from labkit.broker.base import Broker, Capabilities, Capability, CommandLog, Support
+from labkit.broker.pubsub import Gap, Mark, PubSubBroker, Receipt, Received, Subscription
+from labkit.broker.queue import (
+    BrokerQueue,
+    DeadItem,
+    Delivery,
+    Depth,
+    Priority,
+    QueueBroker,
+    QueueItem,
+    QueueKind,
+    QueueOptions,
+    Recovered,
+)
+from labkit.broker.reply import ReplyBroker, ReplyInbox, Service
+
+__all__ = [
+    "Broker",
+    "BrokerQueue",
+    "Capabilities",
+    "Capability",
+    "CommandLog",
+    "DeadItem",
+    "Delivery",
+    "Depth",
+    "Gap",
+    "Mark",
+    "Priority",
+    "PubSubBroker",
+    "QueueBroker",
+    "QueueItem",
+    "QueueKind",
+    "QueueOptions",
+    "Receipt",
+    "Received",
+    "Recovered",
+    "ReplyBroker",
+    "ReplyInbox",
+    "Service",
+    "Subscription",
+    "Support",
+]

@@ -1,0 +1,131 @@
+"""The contract of publish/subscribe: one to many, **at most once**.
+
+A message reaches those who are subscribed at that moment; nothing is kept, and nothing is sent
+again by labkit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from labkit.broker.base import Broker
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the broker said to one publish.
+
+    Attributes:
+        channel: where it went.
+        subscriptions: how many subscriptions the broker wrote it to at that moment, or None where
+            the broker does not say. Not how many people read it: one client may hold two
+            subscriptions that match, and what is written may still be lost on the way.
+    """
+
+    channel: str
+    subscriptions: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A body that arrived, and why.
+
+    Attributes:
+        channel: where it was published.
+        body: the bytes.
+        pattern: the pattern it matched, or None for a subscription by name.
+    """
+
+    channel: str
+    body: bytes
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which messages may have been missed, because the connection was gone.
+
+    Attributes:
+        channels: the names and patterns that were subscribed.
+        started: when the loss was noticed, seconds since 1970.
+        ended: when the broker had confirmed all subscriptions again.
+        silent_s: for how long before `started` nothing had been heard; a connection that dies
+            quietly may have been dead for that long already.
+        reason: what broke.
+    """
+
+    channels: tuple[str, ...]
+    started: float
+    ended: float
+    silent_s: float
+    reason: str
+
+    @property
+    def seconds(self) -> float:
+        """From noticing the loss to being subscribed again."""
+        return self.ended - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of what was published before `Subscription.mark()` was called."""
+
+    number: int
+
+
+class Subscription(Protocol):
+    """One listener's connection. It belongs to one thread at a time.
+
+    After a lost connection it comes back by itself, with back-off, while it is polled.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker could be heard at the last look."""
+
+    def add(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+        """Subscribe; returns once the broker has confirmed every name.
+
+        Raises:
+            BrokerUnavailable: no confirmation within `timeout` seconds.
+        """
+
+    def remove(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+        """Unsubscribe; returns once the broker has confirmed every name."""
+
+    def mark(self) -> int:
+        """Ask the broker for a `Mark`: everything published before now is polled before it.
+
+        Returns:
+            the mark's number, or 0 where none will come (nothing subscribed, connection lost).
+        """
+
+    def poll(self, timeout: float = 0.0) -> Received | Gap | Mark | None:
+        """The next thing that arrived; None if nothing does within `timeout` seconds."""
+
+    def close(self) -> None:
+        """Give the connection back. Closing twice is fine."""
+
+
+@runtime_checkable
+class PubSubBroker(Broker, Protocol):
+    """Publish/subscribe: one to many, at most once, nothing kept."""
+
+    def publish(self, channel: str, body: bytes) -> Receipt:
+        """Send one body.
+
+        Raises:
+            BrokerUnavailable: `sent` of the error says whether it may have arrived.
+        """
+
+    def publish_many(self, items: Sequence[tuple[str, bytes]]) -> list[Receipt]:
+        """Send many bodies in few round trips, in order.
+
+        Raises:
+            BatchError: says which were sent, which were not, and which may have been.
+        """
+
+    def open_subscription(self) -> Subscription:
+        """A new listener, subscribed to nothing yet."""

@@ -1,0 +1,68 @@
+"""Lua scripts: several commands as one step, so that nobody sees, or dies at, half of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import redis
+
+from labkit.brokers.redis.client import Command, ExchangeBroken, RedisClient, Reply
+from labkit.errors import BrokerRefused
+
+Argument = str | bytes | int | float
+
+
+class Script:
+    """A script with a name that people see in `broker.commands()`."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[str], *arguments: Argument) -> Command:
+        """The script as a command that can go out with others."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+
+def run(client: RedisClient, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
+    """Run one script.
+
+    Raises:
+        BrokerUnavailable: the connection broke; `sent` tells whether it may have been done.
+        BrokerRefused: Redis answered with an error.
+    """
+    try:
+        [reply] = run_many(client, [(script, arguments)], keys)
+    except ExchangeBroken as broken:
+        raise broken.cause from None
+    if isinstance(reply, redis.ResponseError):
+        raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
+    return reply
+
+
+def run_many(
+    client: RedisClient,
+    calls: Sequence[tuple[Script, Sequence[Argument]]],
+    keys: Sequence[str],
+) -> list[Reply]:
+    """Run scripts in one round trip; a reply may be a `ResponseError`.
+
+    Raises:
+        ExchangeBroken: the connection broke; it has the replies that came.
+    """
+    commands = [script.command(keys, *arguments) for script, arguments in calls]
+    shown: list[Command] = [(f"EVALSHA <{script.name}>", *args) for script, args in calls]
+    replies = client.exchange(*commands, shown=shown)
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, _NoScript)]
+    if unknown:  # a server that was restarted; what it does not know it has not run
+        sources = {calls[i][0].sha: calls[i][0].source for i in unknown}
+        client.exchange(*(("SCRIPT", "LOAD", source) for source in sources.values()), shown=[])
+        again = client.exchange(*(commands[i] for i in unknown), shown=[])
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+    return replies
+
+
+_NoScript = redis.exceptions.NoScriptError
