@@ -1,12 +1,13 @@
 """Time, injected: the same code runs on the wall clock and on one that a lesson controls.
 
-Waiting for a network is always real time. Everything else that asks what time it is, or wants to
-pause (timestamps, back-off, periodic publishing), asks a `Clock`.
+Waiting for a network, and for it to come back, is always real time. Everything else that asks what
+time it is, or wants to pause (time stamps, delays, leases, periodic publishing), asks a `Clock`.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import threading
 import time
@@ -66,7 +67,7 @@ class SystemClock:
 
     def new_epoch(self) -> str:
         """A name for one run of one publisher."""
-        return f"{self.id}.{next(self._epochs)}"
+        return f"{self.id}.{os.getpid():x}.{next(self._epochs)}"  # also apart after a fork
 
     def __repr__(self) -> str:
         return "SystemClock()"
@@ -81,11 +82,15 @@ class StepClock:
     Args:
         start: ISO-8601 time of the first reading.
         tick: seconds between two readings.
+        name: begins the names of publishers' runs; two labs that publish under one sender's name
+            over one broker need two.
     """
 
     manual = True
 
-    def __init__(self, start: str = "2013-03-08T05:00:00Z", tick: float = 1.0) -> None:
+    def __init__(
+        self, start: str = "2013-03-08T05:00:00Z", tick: float = 1.0, *, name: str = "step"
+    ) -> None:
         if not tick >= 0:
             raise ConfigurationError(f"A clock does not run backwards: tick={tick}.")
         try:
@@ -99,7 +104,7 @@ class StepClock:
         self._elapsed_ns = 0
         self._lock = threading.Lock()
         self._epochs = itertools.count(1)
-        self.id = "step"
+        self.id = name
 
     def now(self) -> float:
         """Seconds since 1970 (UTC)."""

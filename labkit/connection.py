@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -15,6 +13,7 @@ from labkit.backoff import Backoff
 from labkit.broker import PubSubBroker
 from labkit.clock import Clock, SystemClock
 from labkit.errors import ConfigurationError, LabkitError
+from labkit.options import Options, redact
 from labkit.trace import Trace
 
 BROKER_URL_VARIABLE = "LABKIT_BROKER_URL"
@@ -28,44 +27,12 @@ DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_CONNECT_TIMEOUT_S = 0.9
 """Longest wait for a broker to let us in: an answer, good or bad, comes within a second."""
 
-_URL = re.compile(r"([a-z+]+://)?(?:([^?#]*)@)?([^?#]*)(.*)", re.DOTALL)
-_USER = re.compile(r"[\w.-]*")
-
 _BACKENDS = {
     "embedded": "labkit.brokers.redis",
     "redis": "labkit.brokers.redis",
     "rediss": "labkit.brokers.redis",
     "unix": "labkit.brokers.redis",
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to connect; every broker takes the same ones.
-
-    Attributes:
-        namespace: prefix on every name.
-        username, password, database: override those in the URL.
-        timeout: seconds to wait for an answer.
-        connect_timeout: seconds to wait for the broker to let us in.
-        tls_ca: file with the certificate authority to trust.
-        reconnect: waits between attempts to reach a broker that went away.
-        clock, trace: where time comes from, and where what happens is recorded.
-    """
-
-    namespace: str
-    username: str | None
-    password: str | None
-    database: int | None
-    timeout: float
-    connect_timeout: float
-    tls_ca: str | None
-    reconnect: Backoff
-    clock: Clock
-    trace: Trace
-
-    def __repr__(self) -> str:
-        return f"Options(namespace={self.namespace!r})"  # no credentials
 
 
 def connect(
@@ -91,8 +58,8 @@ def connect(
             "redis://user:password@host:port/db", "rediss://…" (TLS), "unix:///path".
             "auto": `LABKIT_BROKER_URL`, else a running server, else one that is started here,
             else the embedded one; `broker.name` says which it became.
-        namespace: a prefix on every name, so that many can share a server without meeting;
-            default `LABKIT_NAMESPACE`, else none.
+        namespace: a prefix on every name, so that many can share a server without meeting; one
+            that ends in a letter or digit gets a colon. Default `LABKIT_NAMESPACE`, else none.
         username: overrides the URL's.
         password: overrides the URL's.
         database: overrides the URL's number.
@@ -113,6 +80,8 @@ def connect(
     space = os.environ.get(NAMESPACE_VARIABLE, "") if namespace is None else namespace
     if any(character.isspace() for character in space):
         raise ConfigurationError(f"A namespace has no spaces, got {space!r}.")
+    if space and space[-1].isalnum():
+        space += ":"  # or "ada" would hear "adam"
     the_clock = clock if clock is not None else SystemClock()
     options = Options(
         namespace=space,
@@ -135,22 +104,6 @@ def connect(
     return _open(url, options)
 
 
-def redact(url: str) -> str:
-    """The URL without its password, for people to see; query and fragment are left out, too.
-
-    What cannot be told apart for certain is hidden: a password may hold any character.
-    """
-    found = _URL.fullmatch(url)
-    scheme, login, place, rest = found.groups() if found else (None, None, "", "")
-    if "@" in rest:  # which part is the password?
-        return f"{scheme or ''}***"
-    if login is None:
-        return f"{scheme or ''}{place}"
-    user, colon, _ = login.partition(":")
-    shown = (f"{user}:***" if colon else user) if _USER.fullmatch(user) else "***"
-    return f"{scheme or ''}{shown}@{place}"
-
-
 def _open(
     url: str, options: Options, *, on_close: Callable[[], None] | None = None
 ) -> PubSubBroker:
@@ -162,8 +115,21 @@ def _open(
         raise ConfigurationError(
             f'{redact(url)!r} names no broker that labkit knows. Use one of {known}, or "auto".'
         )
+    if options.tls_ca is not None:
+        _check_tls(scheme, options.tls_ca)
     backend = import_module(_BACKENDS[scheme])
     return cast(PubSubBroker, backend.open_broker(url, options, on_close=on_close))
+
+
+def _check_tls(scheme: str, tls_ca: str) -> None:
+    """A certificate authority that would not be used, or cannot be read, is a mistake."""
+    if scheme != "rediss":
+        raise ConfigurationError(
+            f"tls_ca needs a URL that speaks TLS: rediss://…, not {scheme}://…. Without TLS "
+            "everything, passwords too, would travel readable."
+        )
+    if not Path(tls_ca).is_file():
+        raise ConfigurationError(f"tls_ca={tls_ca!r} is not a file.")
 
 
 def _auto(options: Options) -> PubSubBroker:

@@ -13,7 +13,26 @@ PREVIEW_BYTES = 64
 
 
 class LabkitError(Exception):
-    """The parent of all errors raised by labkit."""
+    """The parent of all errors raised by labkit. They survive being sent between processes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[LabkitError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """Type and text of any exception: "KeyError: 'delay'"; never raises itself."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(an error that cannot say what it is)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class ConfigurationError(LabkitError, ValueError):
@@ -126,3 +145,69 @@ class BrokerRefused(LabkitError):
 
 class QueueFull(BatchError):
     """A bounded queue has no room for one of the tasks; those before it are in."""
+
+
+class RequestTimeout(LabkitError, TimeoutError):
+    """No reply in time. The work may have been done all the same, or may still be.
+
+    Attributes:
+        service: who was asked.
+        correlation_id: which request.
+        seconds: how long a reply was waited for.
+    """
+
+    def __init__(self, service: str, correlation_id: str, seconds: float) -> None:
+        self.service = service
+        self.correlation_id = correlation_id
+        self.seconds = seconds
+        super().__init__(
+            f"No reply from {service!r} within {seconds:g} s (request {correlation_id}). It may "
+            "have done the work or not: ask again only if doing it twice is harmless, or give it "
+            "a longer timeout."
+        )
+
+
+class NoResponder(LabkitError):
+    """Nobody serves what was asked for; the request was not sent.
+
+    Attributes:
+        service: who was asked.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        super().__init__(
+            f"Nobody serves {service!r}, so the request was not sent. Check the name, and start "
+            f"a Responder(lab, {service!r}, handler)."
+        )
+
+
+class RemoteError(LabkitError):
+    """The responder's handler failed, and said so in its reply.
+
+    Attributes:
+        remote_type: the type of its error: "KeyError".
+        remote_message: the text of its error.
+        service: who was asked.
+        responder: who failed.
+        remote_traceback: where it failed, or None: told only with `expose_traceback=True`.
+    """
+
+    def __init__(
+        self,
+        remote_type: str,
+        remote_message: str,
+        *,
+        service: str,
+        responder: str,
+        remote_traceback: str | None = None,
+    ) -> None:
+        self.remote_type = remote_type
+        self.remote_message = remote_message
+        self.service = service
+        self.responder = responder
+        self.remote_traceback = remote_traceback
+        super().__init__(
+            f"{responder!r} could not answer for {service!r}: {remote_type}: {remote_message}. "
+            "The error is in the responder; mend the request if that is what it complains of."
+        )

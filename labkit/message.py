@@ -27,6 +27,9 @@ DEFAULT_MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 """Deepest nesting of lists and objects in a message."""
 
+LABEL_CHARACTERS = 80
+"""Longest label: enough to tell messages apart in a trace."""
+
 FIELDS = ("type", "content", "timestamp", "sender", "metadata")
 
 _TIMESTAMP_EXAMPLE = "2024-01-01T12:00:00.000Z"
@@ -96,15 +99,16 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def label(self) -> str:
-        """What a person would call it: "B6 739 departed"."""
+        """What a person would call it, in at most `LABEL_CHARACTERS`: "B6 739 departed"."""
         verb = self.type.rpartition(".")[2] if "." in self.type else ""
+        label = self.type
         if isinstance(self.content, str):
-            return self.content
-        if isinstance(self.content, dict):
-            for name in _SUBJECTS:
-                if name in self.content:
-                    return f"{self.content[name]} {verb}".strip()
-        return self.type
+            label = self.content
+        elif isinstance(self.content, dict):
+            subject = next((name for name in _SUBJECTS if name in self.content), None)
+            if subject is not None:
+                label = f"{str(self.content[subject])[:LABEL_CHARACTERS]} {verb}".strip()
+        return label if len(label) <= LABEL_CHARACTERS else label[: LABEL_CHARACTERS - 1] + "…"
 
     def with_metadata(self, **facts: Any) -> Message:
         """A copy whose metadata also holds `facts`."""

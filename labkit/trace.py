@@ -45,6 +45,10 @@ class Action(StrEnum):
     LOST = "lost"
     CONNECTION_LOST = "connection lost"
     RECONNECTED = "reconnected"
+    TIMED_OUT = "timed out"
+    EXPIRED = "expired"
+    LATE_REPLY = "late reply"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,16 @@ broker keeps.
 """
 
 from labkit.broker.base import Broker, Capabilities, Capability, CommandLog, Support
-from labkit.broker.pubsub import Gap, Mark, PubSubBroker, Receipt, Received, Subscription
+from labkit.broker.pubsub import (
+    Gap,
+    Mark,
+    Polled,
+    PubSubBroker,
+    Receipt,
+    Received,
+    Subscription,
+    Unsubscribed,
+)
 from labkit.broker.queue import (
     BrokerQueue,
     DeadItem,
@@ -20,7 +29,7 @@ from labkit.broker.queue import (
     QueueOptions,
     Recovered,
 )
-from labkit.broker.reply import ReplyBroker, ReplyInbox, Service
+from labkit.broker.reply import ReplyBroker, ReplyInbox, Sent, Service
 
 __all__ = [
     "Broker",
@@ -33,6 +42,7 @@ __all__ = [
     "Depth",
     "Gap",
     "Mark",
+    "Polled",
     "Priority",
     "PubSubBroker",
     "QueueBroker",
@@ -44,7 +54,9 @@ __all__ = [
     "Recovered",
     "ReplyBroker",
     "ReplyInbox",
+    "Sent",
     "Service",
     "Subscription",
     "Support",
+    "Unsubscribed",
 ]

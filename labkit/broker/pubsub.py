@@ -47,10 +47,12 @@ class Received:
 class Gap:
     """A time in which messages may have been missed, because the connection was gone.
 
+    It is handed out twice: when the loss is noticed, and complete when it is over.
+
     Attributes:
         channels: the names and patterns that were subscribed.
         started: when the loss was noticed, seconds since 1970.
-        ended: when the broker had confirmed all subscriptions again.
+        ended: when the broker had confirmed all subscriptions again; None while it lasts.
         silent_s: for how long before `started` nothing had been heard; a connection that dies
             quietly may have been dead for that long already.
         reason: what broke.
@@ -58,14 +60,14 @@ class Gap:
 
     channels: tuple[str, ...]
     started: float
-    ended: float
+    ended: float | None
     silent_s: float
     reason: str
 
     @property
-    def seconds(self) -> float:
-        """From noticing the loss to being subscribed again."""
-        return self.ended - self.started
+    def seconds(self) -> float | None:
+        """From noticing the loss to being subscribed again; None while it lasts."""
+        return None if self.ended is None else self.ended - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,18 @@ class Mark:
     """The end of what was published before `Subscription.mark()` was called."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """From here on nothing comes for this name; what came before it came first."""
+
+    name: str
+    pattern: bool
+
+
+Polled = Received | Gap | Mark | Unsubscribed
+"""What a subscription hands out, in the order in which it happened."""
 
 
 class Subscription(Protocol):
@@ -85,14 +99,15 @@ class Subscription(Protocol):
     def connected(self) -> bool:
         """Whether the broker could be heard at the last look."""
 
-    def add(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+    def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Subscribe; returns once the broker has confirmed every name.
 
         Raises:
-            BrokerUnavailable: no confirmation within `timeout` seconds.
+            BrokerUnavailable: no confirmation within `timeout` seconds (default: the one that
+                `connect` was given for every answer).
         """
 
-    def remove(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+    def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Unsubscribe; returns once the broker has confirmed every name."""
 
     def mark(self) -> int:
@@ -102,7 +117,7 @@ class Subscription(Protocol):
             the mark's number, or 0 where none will come (nothing subscribed, connection lost).
         """
 
-    def poll(self, timeout: float = 0.0) -> Received | Gap | Mark | None:
+    def poll(self, timeout: float = 0.0) -> Polled | None:
         """The next thing that arrived; None if nothing does within `timeout` seconds."""
 
     def close(self) -> None:

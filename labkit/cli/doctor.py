@@ -23,9 +23,10 @@ from rich.text import Text
 import labkit
 from labkit import servers
 from labkit.broker import PubSubBroker, Received
-from labkit.connection import BROKER_URL_VARIABLE, DEFAULT_REDIS_URL, NAMESPACE_VARIABLE, redact
+from labkit.connection import BROKER_URL_VARIABLE, DEFAULT_REDIS_URL, NAMESPACE_VARIABLE
 from labkit.consoles.screen import rich_console, safe
 from labkit.errors import BrokerUnavailable, LabkitError
+from labkit.options import redact
 
 OLDEST_PYTHON = (3, 11)
 

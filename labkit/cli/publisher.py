@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 from rich.text import Text
@@ -15,7 +17,7 @@ from labkit.consoles.commands import CommandError
 from labkit.consoles.content import parse_content
 from labkit.consoles.screen import rich_console, safe, say
 from labkit.consoles.show import content_text, statistics
-from labkit.consoles.signals import as_interrupt
+from labkit.consoles.signals import END_SIGNALS, as_interrupt, on_signals
 from labkit.errors import BrokerRefused, BrokerUnavailable, ValidationError
 from labkit.patterns.pubsub import Publisher
 
@@ -56,32 +58,48 @@ class _Plain:
         self._error = rich_console(sys.stderr)
         self._wrong = 0
         self._failed_before = 0
+        self._ended = False
 
     def run(self, where: str) -> int:
         """Publish; 1 if something could not be published."""
         say(self._out, f"Publisher {safe(self._publisher.sender)}, {where}. Ctrl+C ends it.")
+        by_the_clock = not self._messages or self._every is not None or self._count is not None
+        if self._from_pipe or not by_the_clock:
+            self._one_by_one()
+        else:
+            self._by_the_clock()
+        self._out.print(statistics(self._publisher.stats()))
+        return int(self._wrong > 0)
+
+    def _one_by_one(self) -> None:
+        """What was given, or what comes from the pipe, until Ctrl+C."""
         try:
             with as_interrupt():
-                self._publish()
+                if self._from_pipe:
+                    self._lines()
+                for content in self._messages:
+                    self._send(content)
         except KeyboardInterrupt:
             self._out.print()
-        stats = self._publisher.stats()
-        self._out.print(statistics(stats))
-        return int(self._wrong + stats.failed > 0)
 
-    def _publish(self) -> None:
-        if self._from_pipe:
-            self._lines()
-        elif self._messages and self._every is None and self._count is None:
-            for content in self._messages:
-                self._send(content)
-        else:
-            self._publisher.publish_periodic(
+    def _by_the_clock(self) -> None:
+        """Until Ctrl+C, which lets the message that is on its way arrive first."""
+
+        def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self._ended = True
+            self._publisher.stop()
+
+        with on_signals((signal.SIGINT, *END_SIGNALS), end):
+            done = self._publisher.publish_periodic(
                 self._channel, self._next, every=self._every or 1.0, count=self._count
             )
+        self._tell_failure()
+        self._wrong += done.failed
 
     def _next(self, number: int) -> Any:
         """The content of one message of a periodic publishing."""
+        if self._ended:  # before it had begun, which forgets an earlier stop()
+            self._publisher.stop()
         self._tell_failure()
         if self._messages:
             content = self._messages[number % len(self._messages)]
@@ -109,6 +127,7 @@ class _Plain:
         try:
             self._publisher.publish(self._channel, content)
         except (BrokerUnavailable, BrokerRefused):
+            self._wrong += 1
             self._tell_failure()
 
     def _say(self, content: Any) -> None:

@@ -11,10 +11,11 @@ from contextlib import suppress
 from types import FrameType
 
 from labkit import servers
-from labkit.connection import BROKER_URL_VARIABLE, redact
+from labkit.connection import BROKER_URL_VARIABLE
 from labkit.consoles.history import state_folder
 from labkit.consoles.signals import END_SIGNALS, on_signals
 from labkit.errors import ConfigurationError, ServerError
+from labkit.options import redact
 
 _LOOK_S = 0.5
 """How often to see whether the server is still there."""

@@ -13,7 +13,7 @@ RULE = (
     "false, null."
 )
 
-_JSON_BEGINS = '{["'
+_JSON_BEGINS = ("{", "[", '"')
 
 
 def parse_content(text: str) -> Any:
@@ -29,25 +29,31 @@ def parse_content(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        if text[:1] and text[0] in _JSON_BEGINS:
-            raise CommandError(_explain(text, error)) from None
-        return text
-    except (ValueError, RecursionError):  # NaN, Infinity, thousands of digits or of brackets
-        return text
-    return text if isinstance(value, float) and not math.isfinite(value) else value
+        problem = f"{error.msg.lower()} at character {error.pos + 1}: {_near(text, error.pos)}"
+    except RecursionError:
+        problem = "nested too deep"
+    except ValueError as error:  # NaN; a number of thousands of digits
+        problem = str(error)
+    else:
+        return text if isinstance(value, float) and not math.isfinite(value) else value
+    if text.startswith(_JSON_BEGINS):
+        raise CommandError(
+            f"This begins like JSON, but is not: {problem}. If it is meant as text, {_quoted(text)}"
+        )
+    return text
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _explain(text: str, error: json.JSONDecodeError) -> str:
-    begin, end = max(0, error.pos - 20), error.pos + 20
-    near = f"{'…' if begin else ''}{text[begin : error.pos]}⟨here⟩{text[error.pos : end]}"
-    near += "…" if end < len(text) else ""
+def _near(text: str, position: int) -> str:
+    """What stands around the place where it goes wrong."""
+    begin, end = max(0, position - 20), position + 20
+    before, after = text[begin:position], text[position:end]
+    return f"{'…' if begin else ''}{before}⟨here⟩{after}{'…' if end < len(text) else ''}"
+
+
+def _quoted(text: str) -> str:
     quoted = json.dumps(text, ensure_ascii=False)
-    how = f"write it in quotes: {quoted}" if len(quoted) <= 80 else "put it in double quotes"
-    return (
-        f"This begins like JSON, but is not: {error.msg.lower()} at character {error.pos + 1}: "
-        f"{near}. If it is meant as text, {how}"
-    )
+    return f"write it in quotes: {quoted}" if len(quoted) <= 80 else "put it in double quotes."

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from labkit._html import table
 from labkit.broker import Gap
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 RECORDS_KEPT = 100
 """Errors, gaps and unreadable bodies kept for inspection; all are counted."""
+
+CHANNELS_KEPT = 10_000
+OTHER_CHANNELS = "(other channels)"
+"""Where the counts of more channels go."""
 
 LATENCIES_KEPT = 10_000
 """The latest latencies kept, for percentiles."""
@@ -42,7 +46,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From the publisher's clock to the subscriber's hands, in milliseconds; one clock only."""
+    """From one moment to another on one clock, in milliseconds."""
 
     samples: int
     min_ms: float
@@ -111,7 +115,7 @@ class Statistics:
 
     def __repr__(self) -> str:
         told = [f"{count:,} {_words(name)}" for name, count in self.counts().items() if count]
-        rate = f", {self.rate:,.1f} messages/s" if self.rate else ""
+        rate = f", {self.rate:,.1f}/s" if self.rate else ""
         return f"{self.role} {self.name!r}: {', '.join(told) or 'nothing yet'}{rate}"
 
     def _repr_html_(self) -> str:
@@ -176,6 +180,14 @@ class SubscriberStatistics(Statistics):
     gap_records: tuple[Gap, ...]
     latency: Latency | None
 
+    @property
+    def rate(self) -> float | None:
+        """Messages handled per second between the first and the last; None below two."""
+        return (self.handled - 1) / self.seconds if self.handled > 1 and self.seconds else None
+
+
+Kind = TypeVar("Kind", bound=Statistics)
+
 
 class Tally:
     """Counts while things happen; safe to use from several threads."""
@@ -196,7 +208,8 @@ class Tally:
         with self._lock:
             self._totals.update(counts)
             if channel is not None:
-                self._channels[channel].update(counts)
+                known = channel in self._channels or len(self._channels) < CHANNELS_KEPT
+                self._channels[channel if known else OTHER_CHANNELS].update(counts)
 
     def seen_at(self, reading_ns: int) -> None:
         """A message passed at this reading of the clock."""
@@ -209,32 +222,32 @@ class Tally:
         with self._lock:
             return self._totals[name]
 
-    def publisher(self, name: str) -> PublisherStatistics:
-        """The counts of a publisher, now."""
+    def fill(self, kind: type[Kind], name: str, **more: Any) -> Kind:
+        """The counts of one kind of statistics, now, with what only that kind has."""
         with self._lock:
-            counts = {n: self._totals[n] for n in PublisherStatistics.counters()}
-            return PublisherStatistics(
+            counts = {counter: self._totals[counter] for counter in kind.counters()}
+            facts: dict[str, Any] = {**counts, **more}
+            return kind(
                 name=name,
                 seconds=self._seconds(),
                 channels=self._by_channel(),
                 errors=tuple(self.errors),
-                **counts,
+                **facts,
             )
+
+    def publisher(self, name: str) -> PublisherStatistics:
+        """The counts of a publisher, now."""
+        return self.fill(PublisherStatistics, name)
 
     def subscriber(self, name: str) -> SubscriberStatistics:
         """The counts of a subscriber, now."""
-        with self._lock:
-            counts = {n: self._totals[n] for n in SubscriberStatistics.counters()}
-            return SubscriberStatistics(
-                name=name,
-                seconds=self._seconds(),
-                channels=self._by_channel(),
-                errors=tuple(self.errors),
-                decode_errors=tuple(self.decode_errors),
-                gap_records=tuple(self.gaps),
-                latency=Latency.of(list(self.latencies_ns)),
-                **counts,
-            )
+        return self.fill(
+            SubscriberStatistics,
+            name,
+            decode_errors=tuple(self.decode_errors),
+            gap_records=tuple(self.gaps),
+            latency=Latency.of(list(self.latencies_ns)),
+        )
 
     def _seconds(self) -> float:
         return 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) / 1e9

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from contract.pubsub_contract import PubSubContract, deterministic_story, step_options
+from helpers import eventually
 
 import labkit
 from labkit.broker import PubSubBroker
@@ -68,7 +69,7 @@ class RealRedis(PubSubContract):
                 assert len(watcher.native.client_list()) == before + 4
                 for subscription in subscriptions:
                     subscription.close()
-            assert len(watcher.native.client_list()) == before
+            eventually(lambda: len(watcher.native.client_list()) == before)
 
 
 class TestRedis(RealRedis):

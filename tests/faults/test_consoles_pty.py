@@ -62,6 +62,14 @@ class Terminal:
         return status
 
 
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """What we start takes SIGINT, although a shell starts its background jobs without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminals]:
     """Opens terminals that know nothing of the developer's own brokers and files."""

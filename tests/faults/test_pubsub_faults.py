@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 from helpers import eventually
 
 import labkit
 from labkit import Backoff, Message, Publisher, Subscriber
 from labkit.broker import PubSubBroker
-from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable
+from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable, NotConnected
 from labkit.servers import RedisServer
 
 StartServer = Callable[..., RedisServer]
@@ -325,3 +328,196 @@ def test_bad_bodies_by_the_thousand_end_nothing(lab: PubSubBroker, board: Subscr
     assert board.wait_for(1000, timeout=20)
     eventually(lambda: board.stats().unreadable == 4000)
     assert len(board.stats().decode_errors) == 100
+
+
+# --- a subscriber must not lose what has reached it ---------------------------------------------
+
+
+def test_a_slow_handler_in_drain_is_no_reason_to_drop_the_connection(
+    tower: Publisher, board: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.brokers.redis.pubsub.PONG_WITHIN_S", 0.05)
+    board.subscribe("count")
+    tower.publish_multiple([("count", n) for n in range(50)])
+    board.set_message_callback(lambda *_: time.sleep(0.01))
+    with Subscriber(board._lab, name="small", buffer=3) as small:
+        small.set_message_callback(lambda *_: time.sleep(0.02))
+        small.subscribe("few")
+        tower.publish_multiple([("few", n) for n in range(20)])
+        small.drain(max_messages=2)
+        time.sleep(0.1)  # nobody reads for longer than a pong may take
+        small.drain()
+        assert (small.stats().handled, small.stats().gaps) == (20, 0)
+    board.drain()
+    assert (board.stats().handled, board.stats().gaps) == (50, 0)
+
+
+def test_an_interrupted_read_is_a_gap_and_not_deafness(
+    lab: PubSubBroker, tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news")
+    connection = board._subscription._connection
+    read, connection.read_response = connection.read_response, _interrupt
+    tower.publish("news", 1)
+    with pytest.raises(KeyboardInterrupt):
+        board.drain()
+    connection.read_response = read
+    connection.disconnect()  # what redis-py does when a read is interrupted
+    eventually(lambda: board.drain() == [] and subscribed(lab, "news"))
+    tower.publish("news", 2)
+    assert [i.content for i in board.drain()] == [2]
+    assert board.stats().gaps == 1
+
+
+def test_a_loss_is_seen_while_it_lasts(
+    server: RedisServer, board: Subscriber, lab: PubSubBroker
+) -> None:
+    board.subscribe("news")
+    board.listen()
+    server.kill()
+    eventually(lambda: board.stats().gaps == 1)
+    [gap] = board.stats().gap_records
+    assert gap.ended is None
+    assert lab.trace.count("connection lost") == 1
+    with pytest.raises(BrokerUnavailable, match="Connection refused"):
+        board.subscribe("more", timeout=0.3)
+    server.start()
+    eventually(lambda: board.stats().gap_records[0].ended is not None)
+    assert board.stats().gaps == 1
+
+
+def test_a_server_that_refuses_pings_does_not_end_the_listening(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.brokers.redis.pubsub.PING_AFTER_S", 0.05)
+    server = start_server()
+    with (
+        labkit.connect(server.url) as lab,
+        Publisher(lab, sender="tower") as tower,
+        Subscriber(lab, name="board") as board,
+    ):
+        board.subscribe("news")
+        board.listen()
+        connection = board._subscription._connection
+        read, answers = connection.read_response, []
+
+        def misconf(**options: object) -> object:
+            answer = read(**options)
+            if answer[0] == b"pong" and not answers:
+                answers.append(answer)
+                raise redis.ResponseError("MISCONF Redis is configured to save RDB snapshots")
+            return answer
+
+        connection.read_response = misconf
+        eventually(lambda: answers)
+        tower.publish("news", "still here")
+        assert board.wait_for(1)
+        assert board.stats().gaps == 0
+
+
+def test_unsubscribing_with_messages_on_the_way_makes_no_losses(
+    tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news")
+    tower.publish_multiple([("news", n) for n in range(5)])
+    board.drain()
+    tower.publish_multiple([("news", n) for n in range(3)])  # not read yet
+    board.unsubscribe("news")
+    board.drain()
+    tower.publish_multiple([("news", n) for n in range(2)])  # heard by nobody
+    board.subscribe("news")
+    tower.publish("news", "again")
+    board.drain()
+    assert board.stats().lost == 0
+    assert board.stats().handled == 9
+
+
+# --- whatever people do ---------------------------------------------------------------------------
+
+
+def test_a_closed_lab_says_so(lab: PubSubBroker, tower: Publisher, board: Subscriber) -> None:
+    board.subscribe("news")
+    board.listen()
+    lab.close()
+    eventually(lambda: not board.listening)
+    with pytest.raises(NotConnected, match="closed"):
+        tower.publish("news", 1)
+    board.disconnect()
+
+
+def test_exit_in_a_handler_ends_nothing(tower: Publisher, board: Subscriber) -> None:
+    board.set_message_callback(lambda *_: sys.exit())
+    board.subscribe("news")
+    board.listen()
+    tower.publish("news", 1)
+    tower.publish("news", 2)
+    assert board.wait_for(2)
+    assert board.listening
+    assert board.stats().callback_errors == 2
+
+
+def test_listening_again_after_a_stop_that_took_too_long(
+    tower: Publisher, board: Subscriber
+) -> None:
+    release = threading.Event()
+    board.set_message_callback(lambda *_: release.wait(10))
+    board.subscribe("news")
+    board.listen()
+    tower.publish("news", 1)
+    eventually(lambda: board.stats().messages == 1)
+    assert not board.stop(timeout=0.05)
+    release.set()
+    board.listen()
+    tower.publish("news", 2)
+    eventually(lambda: board.stats().handled == 2)
+    assert board.listening
+
+
+def test_a_handler_that_disconnects_keeps_what_was_handled(
+    tower: Publisher, board: Subscriber
+) -> None:
+    board.set_message_callback(lambda *_: board.disconnect())
+    board.subscribe("news")
+    tower.publish_multiple([("news", n) for n in range(5)])
+    assert [i.content for i in board.drain(max_messages=3, timeout=1)] == [0]
+
+
+def test_a_generator_that_publishes_does_not_lock_the_publisher(
+    tower: Publisher, board: Subscriber
+) -> None:
+    board.subscribe("news")
+
+    def items() -> Iterator[tuple[str, int]]:
+        for n in range(3):
+            tower.publish("news", -n)
+            yield "news", n
+
+    tower.publish_multiple(items())
+    assert [i.content for i in board.drain()] == [0, -1, -2, 0, 1, 2]
+
+
+def test_processes_that_were_forked_publish_under_names_of_their_own(server: RedisServer) -> None:
+    program = (
+        "import os, sys, labkit\n"
+        "lab = labkit.connect(sys.argv[1])\n"
+        "for _ in range(2):\n"
+        "    os.fork()\n"
+        "own = labkit.connect(sys.argv[1], clock=lab.clock)\n"
+        "with labkit.Publisher(own, sender='tower') as tower:\n"
+        "    tower.publish_multiple([('news', n) for n in range(10)])\n"
+    )
+    with labkit.connect(server.url) as lab, Subscriber(lab, name="board") as board:
+        board.subscribe("news")
+        subprocess.run([sys.executable, "-c", program, server.url], check=True, timeout=60)
+        eventually(lambda: board.drain() is not None and board.stats().handled == 40)
+        assert board.stats().duplicates == board.stats().lost == 0
+
+
+def test_what_others_claim_breaks_no_statistics(lab: PubSubBroker, board: Subscriber) -> None:
+    board.subscribe("news")
+    epoch = f"{lab.clock.id}.x"
+    for claim in ({"sent_ns": 10**400}, {"sent_ns": -1}, {"sent_ns": True}, {"seq": 2**70}):
+        message = Message.new("t", 1, sender="s", metadata={"epoch": epoch, "seq": 1, **claim})
+        lab.publish("news", message.encode())
+    assert len(board.drain()) == 4
+    assert board.stats().latency is None

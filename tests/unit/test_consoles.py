@@ -165,9 +165,19 @@ def test_whatever_is_typed_is_a_content_or_a_sentence(typed: str) -> None:
     json.dumps(content)
 
 
-def test_a_bracket_too_deep_for_the_parser_is_text() -> None:
-    deep = "[" * 100_000
-    assert parse_content(deep) == deep
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("[NaN]", "NaN is not JSON"),
+        ("[" * 100_000, "nested too deep"),
+        (f"[{'9' * 9999}]", "digit"),
+    ],
+    ids=["NaN", "deep", "digits"],
+)
+def test_what_the_parser_cannot_take_is_refused(typed: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said) as caught:
+        parse_content(typed)
+    assert len(str(caught.value)) < 400
 
 
 # --- what may reach a terminal -------------------------------------------------------------------
@@ -354,6 +364,20 @@ def test_a_periodic_publishing_is_stopped_and_another_can_follow(
     publisher.wait_for("Done: 1 of 1")
 
 
+def test_a_periodic_publishing_that_starts_slowly_can_be_stopped(
+    publisher: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Publisher.stop` before `publish_periodic` has begun would be forgotten."""
+    begin = Publisher.publish_periodic
+
+    def slowly(*arguments: object, **options: object) -> object:
+        time.sleep(0.1)
+        return begin(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Publisher, "publish_periodic", slowly)
+    assert "Stopped: 1 of 3" in publisher.type("periodic news 5 3 x", "stop")
+
+
 def test_stop_with_nothing_going_on_says_so(publisher: Session) -> None:
     assert "Nothing is going on" in publisher.type("stop")
 
@@ -386,7 +410,7 @@ def test_stats_count_per_channel(publisher: Session) -> None:
 def test_an_error_of_labkit_is_said_and_the_console_goes_on(publisher: Session) -> None:
     lone = "\ud800"
     said = publisher.type(f"pub news {lone}", "pub news fine")
-    assert "expected what JSON can hold" in said
+    assert "expected Unicode text" in said
     assert "Published to news" in said
 
 

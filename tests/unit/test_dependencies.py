@@ -32,7 +32,7 @@ GROUND = parts(
     *("errors", "message", "trace", "data", "clock", "channels", "families", "backoff", "_html")
 )
 CONTRACT = GROUND | parts("broker")
-STANDING = CONTRACT | parts("connection", "patterns", "measure", "plots", "servers")
+STANDING = CONTRACT | parts("connection", "options", "patterns", "measure", "plots", "servers")
 PEOPLE = parts("exercises", "consoles", "bridges", "cli", "__main__")
 
 # What each part may import of labkit, besides itself.
@@ -40,8 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(GROUND, GROUND),
     "labkit.broker": GROUND,
     # "auto" looks for a server, and starts one: the one look upwards, and a lazy one.
-    "labkit.connection": CONTRACT | {"labkit.servers"},
-    "labkit.brokers": CONTRACT | {"labkit.connection"},
+    "labkit.connection": CONTRACT | {"labkit.options", "labkit.servers"},
+    "labkit.options": GROUND,
+    "labkit.brokers": CONTRACT | {"labkit.options"},
     "labkit.patterns": CONTRACT,
     "labkit.measure": STANDING,
     "labkit.plots": STANDING,

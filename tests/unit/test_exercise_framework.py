@@ -96,12 +96,11 @@ def test_a_right_answer_is_told_what_it_shows():
 
 def test_hints_lead_on_step_by_step():
     same = lambda number: number  # noqa: E731
-    assert check_double(same).text == (
-        "Exercise 2.1: not yet. double(4) is 4.\nFor how to go on: check_double(your_answer, hint=2)"
-    )
-    assert check_double(same, hint=2).text == (
-        "Exercise 2.1, hint 2: Multiply it.\nFor how to go on: check_double(your_answer, hint=3)"
-    )
+    more = "For how to go on: check_double(your_answer"
+    first = f"Exercise 2.1: not yet. double(4) is 4.\n{more}, hint=2)"
+    assert check_double(same).text == first
+    second = f"Exercise 2.1, hint 2: Multiply it.\n{more}, hint=3)"
+    assert check_double(same, hint=2).text == second
     last = "Exercise 2.1, hint 3: Write 2 * number."
     assert check_double(same, hint=3).text == last
     assert check_double(same, hint=99).text == last

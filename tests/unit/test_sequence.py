@@ -188,7 +188,7 @@ def test_a_jump_into_the_distance_costs_no_more_than_the_numbers_kept(far: int) 
     [_, seen] = observe(tracker, 1, far)
 
     assert seen.lost == far - 2
-    assert len(seen.lost_ids) == sequence.MISSING_KEPT
+    assert len(seen.lost_ids) == sequence.LOST_IDS_TOLD
     assert seen.lost_ids[0].endswith("/2")
     assert observe(tracker, far + 1) == [NOTHING]
     assert observe(tracker, far + 3)[0].lost == 1, "losses are counted when no more are kept"
@@ -214,8 +214,8 @@ def test_no_more_runs_are_kept_than_promised_and_the_silent_ones_go_first() -> N
     tracker.observe("news", numbered(1, epoch="lively"))
     tracker.observe("news", numbered(1, epoch="silent"))
     for number in range(sequence.RUNS_KEPT - 1):
-        if number % 1_000 == 0:
-            tracker.observe("news", numbered(2 + number // 1_000, epoch="lively"))
+        if number % 100 == 0:
+            tracker.observe("news", numbered(2 + number // 100, epoch="lively"))
         tracker.observe(f"c{number}", numbered(1, epoch="e"))
 
     assert len(tracker.channels()) == sequence.RUNS_KEPT, "news, and all but one of the others"

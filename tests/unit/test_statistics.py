@@ -34,6 +34,7 @@ def tally() -> Tally:
     tally.add("news", messages=1, bytes=50, unreadable=1)
     tally.add("alerts", messages=1, bytes=1_000)
     tally.add(None, gaps=1)
+    tally.add("news", handled=3)
     for reading_ns in (5_000_000_000, 6_000_000_000, 7_000_000_000):
         tally.seen_at(reading_ns)
     return tally
@@ -49,7 +50,7 @@ def test_counts_are_kept_in_all_and_for_each_channel(tally: Tally) -> None:
     assert (stats.unreadable, stats.gaps, stats.lost) == (1, 1, 0)
     assert stats.channels == {
         "alerts": {"messages": 1, "bytes": 1_000},
-        "news": {"messages": 2, "bytes": 150, "unreadable": 1},
+        "news": {"messages": 2, "bytes": 150, "unreadable": 1, "handled": 3},
     }
     assert stats.counts()["messages"] == 3
     assert tuple(stats.counts()) == SubscriberStatistics.counters()
@@ -221,8 +222,8 @@ def test_an_empty_one_can_be_shown_too() -> None:
 def test_its_repr_is_a_sentence_of_what_happened(tally: Tally) -> None:
     shown = repr(tally.subscriber("board"))
 
-    assert shown.startswith("Subscriber 'board': 3 messages, 1,150 bytes, 1 unreadable")
-    assert shown.endswith("1.0 messages/s")
+    assert shown.startswith("Subscriber 'board': 3 messages, 1,150 bytes, 3 handled")
+    assert shown.endswith("1.0/s")
     assert "duplicates" not in shown, "what did not happen is not told"
 
 

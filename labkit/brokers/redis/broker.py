@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import redis
-
 from labkit.broker import Capabilities, Capability, CommandLog, Receipt, Support
-from labkit.brokers.redis.client import ExchangeBroken, RedisClient, Reply
+from labkit.brokers.redis.client import REFUSALS, ExchangeBroken, RedisClient, Reply
 from labkit.brokers.redis.pubsub import RedisSubscription
 from labkit.clock import Clock
-from labkit.connection import Options
 from labkit.errors import BatchError, BrokerUnavailable
+from labkit.options import Options
 from labkit.trace import Trace
 
 BATCH_SIZE = 500
@@ -109,8 +107,8 @@ class RedisBroker:
                 raise _batch_error(broken.cause, replies, start + len(chunk), len(items)) from None
             except BrokerUnavailable as error:
                 raise _batch_error(error, replies, start, len(items)) from None
-        if any(isinstance(reply, redis.ResponseError) for reply in replies):
-            first = next(r for r in replies if isinstance(r, redis.ResponseError))
+        if any(isinstance(reply, REFUSALS) for reply in replies):
+            first = next(r for r in replies if isinstance(r, REFUSALS))
             raise _batch_error(first, replies, len(items), len(items))
         return [Receipt(channel, int(r)) for (channel, _), r in zip(items, replies, strict=True)]
 
@@ -120,9 +118,11 @@ class RedisBroker:
 
     def close(self) -> None:
         """Let go of every connection, and of a server that `connect` started."""
-        self._client.close()
-        if self._on_close is not None:
-            self._on_close()
+        try:
+            self._client.close()
+        finally:
+            if self._on_close is not None:
+                self._on_close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +139,7 @@ def _batch_error(
     reason: Exception, replies: Sequence[Reply], reached: int, total: int
 ) -> BatchError:
     """`replies` came; up to `reached` was on its way; the rest of `total` never left."""
-    refused = [i for i, reply in enumerate(replies) if isinstance(reply, redis.ResponseError)]
+    refused = [i for i, reply in enumerate(replies) if isinstance(reply, REFUSALS)]
     return BatchError(
         str(reason) if isinstance(reason, BrokerUnavailable) else f"Redis refused: {reason}.",
         sent=[i for i in range(len(replies)) if i not in set(refused)],
@@ -174,6 +174,11 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
                 "confirmed subscription",
                 native,
                 "Redis answers each SUBSCRIBE; labkit waits for it.",
+            ),
+            Capability(
+                "databases apart",
+                absent,
+                "Pub/Sub ignores the database number; use a namespace.",
             ),
             Capability(
                 "replay for late subscribers",

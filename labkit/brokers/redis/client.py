@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from labkit.connection import Options, redact
-from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
+from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
+from labkit.options import Options, redact
 
 Command = tuple[str | bytes | int | float, ...]
 Reply = Any
@@ -27,7 +28,14 @@ COMMANDS_KEPT = 1000
 OFFSET_KEPT_S = 30.0
 """How long a comparison of the server's clock with ours holds."""
 
-CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, OSError)
+
+REFUSALS = (redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError)
+"""Answers that say no; for redis-py the last two are broken connections."""
+
+MAX_CONNECTIONS = 1000
+"""Connections of one lab at once: each subscriber holds one."""
+
 _SHOWN_CHARACTERS = 60
 
 
@@ -42,6 +50,8 @@ class RedisClient:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "socket_timeout": options.timeout,
+            "max_connections": MAX_CONNECTIONS,
+            "decode_responses": False,
         }
         if self.embedded:
             from labkit.brokers.redis.embedded import fake_redis, version
@@ -54,6 +64,7 @@ class RedisClient:
         self.pool = self.native.connection_pool
         self._offset_s = 0.0
         self._offset_until = 0.0
+        self._closed = False
         self._log: deque[Command] = deque(maxlen=COMMANDS_KEPT)
 
     def connection(self, *, patient: bool = True) -> Any:
@@ -65,13 +76,14 @@ class RedisClient:
         Raises:
             BrokerUnavailable: nothing has been sent.
         """
+        self.require_open()
         deadline = time.monotonic() + self.options.connect_timeout
         for attempt in itertools.count():
             try:
                 return self.pool.get_connection()
             except (redis.RedisError, OSError) as error:
                 pause = self.options.reconnect.wait(attempt)
-                hopeless = isinstance(error, redis.AuthenticationError | redis.ResponseError)
+                hopeless = isinstance(error, (*REFUSALS, redis.exceptions.MaxConnectionsError))
                 if hopeless or not patient or time.monotonic() + pause > deadline:
                     raise self.unavailable(error) from None
                 time.sleep(pause)
@@ -86,6 +98,7 @@ class RedisClient:
         Raises:
             BrokerUnavailable: in words, with what to do.
         """
+        self.require_open()
         step = self.options.connect_timeout / 2  # one half to be let in, one half to be answered
         connection = self.pool.connection_class(**self.pool.connection_kwargs)
         connection.socket_connect_timeout = connection.socket_timeout = step
@@ -118,16 +131,17 @@ class RedisClient:
                 `replies` has the replies that did come.
         """
         connection = self.connection()
-        self._log.extend(commands if shown is None else shown)
+        for command in (commands if shown is None else shown)[-COMMANDS_KEPT:]:
+            self.log(command)
         replies: list[Reply] = []
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             for _ in commands:
                 try:
                     replies.append(connection.read_response())
-                except redis.ResponseError as error:
+                except REFUSALS as error:
                     replies.append(error)
-        except CONNECTION_ERRORS as error:
+        except (redis.RedisError, OSError) as error:
             self.release(connection, broken=True)
             raise ExchangeBroken(self.unavailable(error, sent=True), replies) from None
         except BaseException:  # Ctrl+C in the middle: replies that nobody read are still to come
@@ -162,42 +176,31 @@ class RedisClient:
             [reply] = self.exchange(command)
         except ExchangeBroken as broken:
             raise broken.cause from None
-        if isinstance(reply, redis.ResponseError):
+        if isinstance(reply, REFUSALS):
             raise BrokerRefused(f"Redis refused {command[0]!s}: {reply}.")
         return reply
 
     def log(self, command: Command) -> None:
-        """Remember a command that was sent on a connection of its own."""
-        self._log.append(command)
+        """Remember a command, as much of it as will be shown."""
+        self._log.append(tuple(map(_beginning, command)))
 
     def commands(self, last: int) -> list[str]:
         """The last commands, as one would type them into redis-cli."""
-        return [" ".join(map(_shown, command)) for command in list(self._log)[-last:]]
+        kept = list(self._log)
+        return [" ".join(map(_shown, command)) for command in kept[max(0, len(kept) - last) :]]
 
     def unavailable(self, error: Exception, *, sent: bool = False) -> BrokerUnavailable:
         """What happened, in words, with what to do next."""
-        reason = str(error) or type(error).__name__
-        if isinstance(error, redis.AuthenticationError) or "NOAUTH" in reason:
-            text = (
-                f"The broker at {self.url} wants a user and a password that it knows. "
-                "Put them into the URL (redis://user:password@host:port) or pass password=…."
-            )
-        elif isinstance(error, redis.ResponseError):
-            text = f"The broker at {self.url} refuses the connection: {reason}."
-        elif sent:
-            text = (
-                f"The connection to {self.url} broke ({reason}). What was on its way may have "
-                "arrived or not. The next call connects again."
-            )
-        else:
-            text = (
-                f"No broker answers at {self.url} ({_short(reason)}). "
-                "Start one with 'labkit up', or use labkit.connect() for the embedded one."
-            )
-        return BrokerUnavailable(text, sent=sent)
+        return BrokerUnavailable(_sentence(self.url, error, sent), sent=sent)
+
+    def require_open(self) -> None:
+        """Raise `NotConnected` after `close()`."""
+        if self._closed:
+            raise NotConnected(f"The lab at {self.url} is closed. Call labkit.connect() again.")
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; nothing works afterwards."""
+        self._closed = True
         self.native.close()
         self.pool.disconnect()
 
@@ -221,8 +224,12 @@ def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.Connect
     if not url.startswith("unix://"):
         settings["socket_connect_timeout"] = options.connect_timeout
     try:
+        database = urlsplit(url).path.strip("/")
+        if database and not database.isdigit() and not url.startswith("unix://"):
+            raise ValueError(database)
         pool = redis.ConnectionPool.from_url(url, **settings)
-        pool.connection_kwargs.update({k: v for k, v in given.items() if v is not None})
+        fixed = {name: settings[name] for name in ("retry", "protocol", "decode_responses")}
+        pool.connection_kwargs.update({k: v for k, v in given.items() if v is not None} | fixed)
         pool.connection_class(**pool.connection_kwargs)  # not connected: are the options known?
     except (ValueError, TypeError, redis.RedisError):  # their texts may quote the password
         raise ConfigurationError(
@@ -232,6 +239,46 @@ def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.Connect
             "it (%2F for /), or leave it out and pass password=…."
         ) from None
     return pool
+
+
+def _sentence(url: str, error: Exception, sent: bool) -> str:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, redis.AuthenticationError) or "NOAUTH" in reason:
+        return (
+            f"The broker at {url} wants a user and a password that it knows. "
+            "Put them into the URL (redis://user:password@host:port) or pass password=…."
+        )
+    if isinstance(error, redis.exceptions.MaxConnectionsError):
+        return (
+            f"This lab holds {MAX_CONNECTIONS:,} connections to {url}, and may not hold more. "
+            "Disconnect subscribers that are no longer needed."
+        )
+    if "max number of clients" in reason:
+        return f"The broker at {url} has as many clients as it lets in. Close some, or try later."
+    if isinstance(error, redis.BusyLoadingError):
+        return f"The broker at {url} is still loading its data. Try again in a moment."
+    if isinstance(error, redis.ResponseError):
+        return f"The broker at {url} refuses the connection: {reason}."
+    if sent:
+        return (
+            f"The connection to {url} broke ({reason}). What was on its way may have arrived or "
+            "not. The next call connects again."
+        )
+    if isinstance(error, redis.InvalidResponse):
+        return f"What answers at {url} is not a Redis ({reason}). Check host and port."
+    if "SSL" in reason or "certificate" in reason.lower():
+        return (
+            f"No TLS connection to {url} ({_short(reason)}). Use rediss:// only where the server "
+            "speaks TLS, and name the authority that signed its certificate: tls_ca=…."
+        )
+    return (
+        f"No broker answers at {url} ({_short(reason)}). "
+        "Start one with 'labkit up', or use labkit.connect() for the embedded one."
+    )
+
+
+def _beginning(part: str | bytes | int | float) -> str | bytes | int | float:
+    return part[: _SHOWN_CHARACTERS + 1] if isinstance(part, str | bytes) else part
 
 
 def _shown(part: str | bytes | int | float) -> str:

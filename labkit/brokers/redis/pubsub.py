@@ -6,19 +6,24 @@ a word. This one waits for the confirmation, and after a lost connection hands o
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
 
 from labkit import channels as naming
-from labkit.broker import Gap, Mark, Received
+from labkit.broker import Gap, Mark, Polled, Received, Unsubscribed
 from labkit.brokers.redis.client import CONNECTION_ERRORS, RedisClient
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 
 PING_AFTER_S = 5.0
 """Silence after which a real server is asked whether it is still there."""
+
+LONGEST_WAIT_S = 60.0
+"""Longest single wait for a socket, whatever the caller's time-out."""
 
 PONG_WITHIN_S = 2.0
 """How long it may take to say so; then the connection counts as lost."""
@@ -32,20 +37,21 @@ class RedisSubscription:
         self._prefix = client.options.namespace
         self._names: dict[bool, set[str]] = {False: set(), True: set()}  # by "is a pattern"
         self._connection: Any = client.connection()
-        self._ready: deque[Received | Gap | Mark] = deque()
+        self._ready: deque[Polled] = deque()
         self._unconfirmed: set[tuple[bytes, bytes]] = set()
         self._heard_at = time.monotonic()
         self._pinged_at: float | None = None
         self._lost: _Loss | None = None
         self._marks = 0
         self._closed = False
+        self._closing = threading.Lock()
 
     @property
     def connected(self) -> bool:
         """Whether the broker could be heard at the last look."""
         return self._lost is None and not self._closed
 
-    def add(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+    def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Subscribe; returns once Redis has confirmed every name."""
         _check_names(names)
         before = set(self._names[pattern])
@@ -56,7 +62,7 @@ class RedisSubscription:
             self._names[pattern] = before
             raise
 
-    def remove(self, *names: str, pattern: bool = False, timeout: float = 5.0) -> None:
+    def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Unsubscribe; returns once Redis has confirmed every name."""
         _check_names(names)
         self._names[pattern].difference_update(names)
@@ -75,19 +81,21 @@ class RedisSubscription:
             return 0
         return self._marks
 
-    def poll(self, timeout: float = 0.0) -> Received | Gap | Mark | None:
+    def poll(self, timeout: float = 0.0) -> Polled | None:
         """The next message, gap or mark; None if nothing comes within `timeout` seconds."""
         self._require_open()
         deadline = time.monotonic() + timeout
         while not self._ready:
             left = deadline - time.monotonic()
-            if not self._advance(max(0.0, left)) and left <= 0:
+            if not self._advance(min(max(0.0, left), LONGEST_WAIT_S)) and left <= 0:
                 return None
         return self._ready.popleft()
 
     def close(self) -> None:
         """Give the connection back."""
-        if not self._closed:
+        with self._closing:
+            if self._closed:
+                return
             self._closed = True
             if self._lost is None:
                 self._client.release(self._connection, broken=True)
@@ -95,11 +103,15 @@ class RedisSubscription:
     def _require_open(self) -> None:
         if self._closed:
             raise NotConnected("This subscription is closed. Open a new one.")
+        self._client.require_open()
 
-    def _change(self, command: str, names: tuple[str, ...], pattern: bool, timeout: float) -> None:
+    def _change(
+        self, command: str, names: tuple[str, ...], pattern: bool, timeout: float | None
+    ) -> None:
         """Send a (P)(UN)SUBSCRIBE and wait until Redis has confirmed it."""
         self._require_open()
-        deadline = time.monotonic() + timeout
+        within = self._client.options.timeout if timeout is None else timeout
+        deadline = time.monotonic() + within
         if self._lost is None:
             try:
                 self._send(command, names, pattern)
@@ -109,12 +121,13 @@ class RedisSubscription:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._unconfirmed.clear()
+                why = f" {self._lost.reason}" if self._lost is not None else " Is the broker up?"
                 raise BrokerUnavailable(
                     f"{command} {', '.join(names)}: no confirmation from {self._client.url} "
-                    f"within {timeout:g} s. Is the broker up? Try again.",
+                    f"within {within:g} s.{why}",
                     sent=True,
                 )
-            self._advance(left)
+            self._advance(min(left, LONGEST_WAIT_S))
 
     def _send(self, command: str, names: tuple[str, ...] | set[str], pattern: bool) -> None:
         wire = [self._to_wire(name, pattern) for name in sorted(names)]
@@ -124,34 +137,55 @@ class RedisSubscription:
 
     def _advance(self, timeout: float) -> bool:
         """One step: read one reply, or try to come back. True if something was done."""
+        self._require_open()
         if self._lost is not None:
             return self._recover(self._lost, timeout)
         try:
             return self._read(timeout)
         except CONNECTION_ERRORS as error:
             self._lose(error)
-            return True
         except redis.ResponseError as error:
+            self._refused(error)
+        except (AttributeError, TypeError, ValueError):  # closed by another thread, while we read
+            self._require_open()
+            raise
+        return True
+
+    def _refused(self, error: redis.ResponseError) -> None:
+        """A subscription is refused, or a PING is (MISCONF, say): then it was answered."""
+        if self._unconfirmed:
             self._unconfirmed.clear()
             raise BrokerRefused(f"Redis refuses the subscription: {error}.") from None
+        self._heard()
+        self._ready.append(Mark(self._marks))
 
-    def _read(self, timeout: float) -> bool:
-        self._ask_after_silence()
-        if not self._connection.can_read(self._until_next_look(timeout)):
-            return False
-        kind, *rest = self._connection.read_response()
+    def _heard(self) -> None:
         self._heard_at = time.monotonic()
         self._pinged_at = None
+
+    def _read(self, timeout: float) -> bool:
+        if not self._connection.is_connected:  # redis-py would connect again, without a word
+            raise redis.ConnectionError("the connection was closed on this side")
+        if not self._connection.can_read(0):  # what is here already is an answer, too
+            self._ask_after_silence()
+            if not self._connection.can_read(self._until_next_look(timeout)):
+                return False
+        kind, *rest = self._connection.read_response()
+        self._heard()
         if kind == b"message":
             self._ready.append(Received(self._from_wire(rest[0]), rest[1]))
         elif kind == b"pmessage":
-            pattern = self._from_wire(rest[0], pattern=True)
-            self._ready.append(Received(self._from_wire(rest[1]), rest[2], pattern))
+            matched = self._from_wire(rest[0], pattern=True)
+            self._ready.append(Received(self._from_wire(rest[1]), rest[2], matched))
         elif kind == b"pong":
             if rest[0].isdigit():
                 self._ready.append(Mark(int(rest[0])))
         else:
             self._unconfirmed.discard((kind, rest[0]))
+            if kind in (b"unsubscribe", b"punsubscribe") and rest[0] is not None:
+                pattern = kind == b"punsubscribe"
+                name = self._from_wire(rest[0], pattern=pattern)
+                self._ready.append(Unsubscribed(name, pattern))
         return True
 
     def _ping(self, word: str) -> None:
@@ -176,15 +210,20 @@ class RedisSubscription:
 
     def _lose(self, error: Exception) -> None:
         now = time.monotonic()
-        self._lost = _Loss(
+        gap = Gap(
+            channels=tuple(sorted(self._names[False] | self._names[True])),
             started=self._client.options.clock.now(),
+            ended=None,
             silent_s=now - self._heard_at,
             reason=str(error) or type(error).__name__,
-            next_try_at=now,
         )
+        with self._closing:
+            self._lost = _Loss(gap, reason=gap.reason, next_try_at=now)
+            self._client.release(self._connection, broken=True)
         self._pinged_at = None
         self._unconfirmed.clear()
-        self._client.release(self._connection, broken=True)
+        if gap.channels:
+            self._ready.append(gap)
 
     def _recover(self, loss: _Loss, timeout: float) -> bool:
         """Wait for the next attempt's time, at most `timeout`, then try to subscribe again."""
@@ -196,21 +235,21 @@ class RedisSubscription:
         earlier, self._ready = self._ready, deque()
         try:
             self._resubscribe()
-        except (BrokerUnavailable, redis.RedisError, OSError):
+        except (BrokerUnavailable, redis.RedisError, OSError) as error:
             self._ready = earlier
             self._unconfirmed.clear()
+            loss.reason = str(error)
             loss.attempts += 1
             loss.next_try_at = time.monotonic() + self._client.options.reconnect.wait(loss.attempts)
             return True
-        self._lost = None
-        gap = Gap(
-            channels=tuple(sorted(self._names[False] | self._names[True])),
-            started=loss.started,
-            ended=self._client.options.clock.now(),
-            silent_s=loss.silent_s,
-            reason=loss.reason,
-        )
-        self._ready.extendleft(reversed([*earlier, gap]))
+        with self._closing:
+            if self._closed:  # meanwhile, by another thread
+                self._client.release(self._connection, broken=True)
+                return True
+            self._lost = None
+        if loss.gap.channels:
+            earlier.append(replace(loss.gap, ended=self._client.options.clock.now()))
+        self._ready.extendleft(reversed(earlier))
         return True
 
     def _resubscribe(self) -> None:
@@ -237,15 +276,14 @@ class RedisSubscription:
         return name.decode("utf-8", "backslashreplace").removeprefix(prefix)
 
 
+@dataclass
 class _Loss:
-    """A lost connection, and the attempts to come back."""
+    """A lost connection, why we are not back yet, and the attempts to come back."""
 
-    def __init__(self, started: float, silent_s: float, reason: str, next_try_at: float) -> None:
-        self.started = started
-        self.silent_s = silent_s
-        self.reason = reason
-        self.next_try_at = next_try_at
-        self.attempts = 0
+    gap: Gap
+    reason: str
+    next_try_at: float
+    attempts: int = 0
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -257,3 +295,7 @@ def _check_names(names: tuple[str, ...]) -> None:
                 f"A channel or pattern is a non-empty str, got {name!r}. "
                 'Pass several as arguments: subscribe("news", "alerts").'
             )
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None

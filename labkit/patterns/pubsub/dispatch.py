@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class Dispatch:
                 'A route needs a channel pattern or a type: route("alerts.*", handler) or '
                 'route(type="flight.cancelled", handler=handler).'
             )
+        for what, pattern in (("channel pattern", channel), ("type", type)):
+            if pattern is not None and not isinstance(pattern, str):
+                raise ConfigurationError(
+                    f"A {what} is a str, got {pattern!r}. Add one route for each."
+                )
         self._routes.append(_Route(handler, channel, type))
 
     def set_callback(self, callback: Handler | None) -> None:
@@ -73,3 +79,5 @@ class Dispatch:
 def _check_callable(given: object, what: str, arguments: str) -> None:
     if not callable(given):
         raise ConfigurationError(f"{what} is a function of ({arguments}), got {given!r}.")
+    if inspect.iscoroutinefunction(given):
+        raise ConfigurationError(f"{what} is called, not awaited: use def, not async def.")

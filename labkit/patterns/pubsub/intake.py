@@ -6,7 +6,7 @@ from collections import deque
 from enum import StrEnum
 
 from labkit import channels
-from labkit.broker import Gap, Received
+from labkit.broker import Gap, Received, Unsubscribed
 from labkit.errors import BufferFull, ConfigurationError, DecodeError
 from labkit.message import Message
 from labkit.patterns.pubsub.incoming import Incoming
@@ -45,7 +45,7 @@ class Intake:
         """Whether the next message has to stay with the broker for now."""
         return self._overflow is Overflow.BLOCK and len(self.waiting) >= self.capacity
 
-    def take(self, item: Received | Gap) -> None:
+    def take(self, item: Received | Gap | Unsubscribed) -> None:
         """Take in what a subscription handed out.
 
         Raises:
@@ -53,6 +53,9 @@ class Intake:
         """
         if isinstance(item, Gap):
             self._ledger.gap(item)
+            return
+        if isinstance(item, Unsubscribed):
+            self._forget(item)
             return
         incoming = self.read(item)
         if incoming is None:
@@ -80,8 +83,8 @@ class Intake:
         self._ledger.numbered(incoming, self._tracker.observe(item.channel, message))
         return incoming
 
-    def forget(self, name: str, *, pattern: bool) -> None:
+    def _forget(self, ended: Unsubscribed) -> None:
         """What passes on these channels from now on is not a loss: we do not listen."""
         for channel in self._tracker.channels():
-            if channels.matches(name, channel) if pattern else name == channel:
+            if channels.matches(ended.name, channel) if ended.pattern else ended.name == channel:
                 self._tracker.forget(channel)

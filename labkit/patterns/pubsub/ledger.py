@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from labkit.broker import Broker, Gap, Received
-from labkit.errors import DecodeError
+from labkit.errors import DecodeError, describe
 from labkit.patterns.pubsub.incoming import Incoming
 from labkit.patterns.pubsub.sequence import Observation
 from labkit.patterns.statistics import ErrorRecord, Tally
@@ -32,6 +32,7 @@ class Ledger:
     def unreadable(self, channel: str, error: DecodeError) -> None:
         """It is not a message."""
         self.tally.add(channel, unreadable=1)
+        error.__traceback__ = error.__context__ = None  # its frames hold the body
         self.tally.decode_errors.append(error)
         self._trace.record(self._name, Action.UNREADABLE, channel=channel, detail=error.reason)
 
@@ -51,11 +52,14 @@ class Ledger:
             self._about(incoming, Action.DUPLICATE)
 
     def gap(self, gap: Gap) -> None:
-        """The connection was gone for a while."""
-        self.tally.add(None, gaps=1)
-        self.tally.gaps.append(gap)
-        self._trace.record(self._name, Action.CONNECTION_LOST, detail=gap.reason, at=gap.started)
-        self._trace.record(self._name, Action.RECONNECTED, at=gap.ended)
+        """The connection is gone, or it is back."""
+        if gap.ended is None:
+            self.tally.add(None, gaps=1)
+            self.tally.gaps.append(gap)
+            self._trace.record(self._name, Action.CONNECTION_LOST, detail=gap.reason)
+        else:
+            self.tally.gaps[-1] = gap
+            self._trace.record(self._name, Action.RECONNECTED)
 
     def dropped(self, incoming: Incoming) -> None:
         """The buffer had no room."""
@@ -73,13 +77,13 @@ class Ledger:
         self.tally.seen_at(now_ns)
         epoch, sent_ns = (incoming.message.metadata.get(name) for name in ("epoch", "sent_ns"))
         same_clock = isinstance(epoch, str) and epoch.startswith(f"{self._clock.id}.")
-        if same_clock and isinstance(sent_ns, int):
+        if same_clock and type(sent_ns) is int and 0 <= sent_ns <= now_ns:
             self.tally.latencies_ns.append(now_ns - sent_ns)
         self._about(incoming, Action.DELIVERED)
 
-    def failed(self, incoming: Incoming, error: Exception) -> None:
+    def failed(self, incoming: Incoming, error: BaseException) -> None:
         """A handler or a filter raised."""
-        text = f"{type(error).__name__}: {error}"
+        text = describe(error)
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
         self.tally.add(incoming.channel, callback_errors=1)

@@ -18,6 +18,7 @@ from labkit.errors import (
     LabkitError,
     NotConnected,
     ValidationError,
+    describe,
 )
 from labkit.message import DEFAULT_MAX_BYTES, Message
 from labkit.patterns.pubsub.sequence import message_id
@@ -115,8 +116,8 @@ class Publisher:
             self._record(Action.SENT, channel, message)
             try:
                 receipt = self._lab.publish(channel, body)
-            except (BrokerUnavailable, BrokerRefused) as error:
-                if not getattr(error, "sent", False):
+            except BaseException as error:  # Ctrl+C, too: it may have gone out
+                if isinstance(error, BrokerRefused) or getattr(error, "sent", True) is False:
                     self._numbers[channel] -= 1  # the number was not used
                 self._failed(channel, message, error)
                 raise
@@ -130,9 +131,10 @@ class Publisher:
             BatchError: says which were sent, which were not, and which may have been. If one of
                 them cannot be encoded, none is sent.
         """
+        given = list(items)  # before the lock: a generator may publish, too
         with self._lock:
             before = self._numbers.copy()
-            stamped = self._stamp_all(list(items), before)
+            stamped = self._stamp_all(given, before)
             for channel, message, _ in stamped:
                 self._record(Action.SENT, channel, message)
             try:
@@ -220,6 +222,10 @@ class Publisher:
         epoch = self._require_connected()
         if not isinstance(channel, str) or not channel:
             raise ValidationError("channel", "a non-empty str", repr(channel))
+        try:
+            channel.encode()
+        except UnicodeEncodeError:
+            raise ValidationError("channel", "Unicode text", repr(channel)) from None
         clock = self._lab.clock
         if isinstance(content, Message):
             if type is not None or metadata is not None:
@@ -288,9 +294,9 @@ class Publisher:
         detail = "" if reached is None else f"written to {reached}"
         self._record(Action.ACCEPTED, receipt.channel, message, detail, actor="broker")
 
-    def _failed(self, channel: str, message: Message, error: Exception) -> None:
+    def _failed(self, channel: str, message: Message, error: BaseException) -> None:
         self._tally.add(channel, failed=1)
-        text = f"{type(error).__name__}: {error}"
+        text = describe(error)
         self._tally.errors.append(ErrorRecord(channel, message.id, text))
         self._record(Action.SEND_FAILED, channel, message, text)
 

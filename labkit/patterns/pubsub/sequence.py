@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 
 from labkit.message import Message
 
-RUNS_KEPT = 10_000
+RUNS_KEPT = 1_000
 """Runs of publishers remembered at once; the ones unheard for longest are forgotten first."""
+
+LOST_IDS_TOLD = 50
+"""Lost messages named one by one; the others are counted."""
+
+LONGEST_NAME = 200
+"""Longest epoch or sender that is taken for one."""
 
 MISSING_KEPT = 1_000
 """Missing numbers remembered for each run, to recognise those that come late after all."""
@@ -32,7 +38,7 @@ class Observation:
 
     Attributes:
         lost: how many numbers are missing right before it.
-        lost_ids: their message ids, at most `MISSING_KEPT`.
+        lost_ids: the message ids of the first `LOST_IDS_TOLD` of them.
         duplicate: it came before.
         late: it came after a later one; it had been counted as lost or missed before.
         missed_before: numbers before it, if it is the first of its run; -1 if it is itself one of
@@ -61,14 +67,17 @@ class SequenceTracker:
     """Follows the numbers of every run on every channel."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[tuple[str, str], _Run] = OrderedDict()
+        self._runs: OrderedDict[tuple[str, str, str], _Run] = OrderedDict()
 
     def observe(self, channel: str, message: Message) -> Observation:
         """Take note of a message. One without numbers says nothing."""
         epoch, number = message.metadata.get("epoch"), message.metadata.get("seq")
         if not isinstance(epoch, str) or type(number) is not int or not 0 < number < _END:
             return _NOTHING
-        key = (channel, epoch)
+        sender = _sender(message)
+        if max(len(epoch), len(sender)) > LONGEST_NAME:
+            return _NOTHING
+        key = (channel, sender, epoch)
         run = self._runs.get(key)
         if run is None:
             return self._first(key, number)
@@ -77,7 +86,7 @@ class SequenceTracker:
             run.last = number
             return _NOTHING
         if number > run.last:
-            return self._ahead(run, number, message, channel, epoch)
+            return self._ahead(run, number, key)
         if number in run.missing:
             run.missing.discard(number)
             return Observation(late=True)
@@ -93,22 +102,21 @@ class SequenceTracker:
 
     def channels(self) -> set[str]:
         """The channels on which a number has been seen."""
-        return {channel for channel, _ in self._runs}
+        return {channel for channel, _, _ in self._runs}
 
-    def _first(self, key: tuple[str, str], number: int) -> Observation:
+    def _first(self, key: tuple[str, str, str], number: int) -> Observation:
         self._runs[key] = _Run(number, number)
         if len(self._runs) > RUNS_KEPT:
             self._runs.popitem(last=False)
         return Observation(missed_before=number - 1)
 
-    def _ahead(
-        self, run: _Run, number: int, message: Message, channel: str, epoch: str
-    ) -> Observation:
+    def _ahead(self, run: _Run, number: int, key: tuple[str, str, str]) -> Observation:
+        channel, sender, epoch = key
         lost, skipped = number - run.last - 1, range(run.last + 1, number)
         room = skipped[: MISSING_KEPT - len(run.missing)] if len(run.missing) < MISSING_KEPT else ()
         run.missing.update(room)
         run.last = number
-        ids = tuple(message_id(_sender(message), epoch, channel, n) for n in room)
+        ids = tuple(message_id(sender, epoch, channel, n) for n in room[:LOST_IDS_TOLD])
         return Observation(lost=lost, lost_ids=ids)
 
 

@@ -22,11 +22,15 @@ from labkit.trace import Action
 DEFAULT_BUFFER = 10_000
 """Messages that a subscriber holds between receiving and handling."""
 
+HISTORY_KEPT = 1_000
+"""Handled messages that `history()` can show, at most."""
+
 MARK_WITHIN_S = 5.0
 """How long `drain` waits for the broker to say that it has sent everything."""
 
 _SLICE_S = 0.05
-"""Longest single wait of the background listener: so long may a call from another thread take."""
+"""Longest single wait of the background listener: so long a call from another thread waits, and for
+the handler that is running."""
 
 
 class Subscriber:
@@ -61,7 +65,7 @@ class Subscriber:
         self._subscription: Subscription | None = None
         self._ledger = Ledger(self.name, lab)
         self._intake = Intake(self._ledger, buffer, overflow, max_bytes)
-        self._history: deque[Incoming] = deque(maxlen=buffer)
+        self._history: deque[Incoming] = deque(maxlen=min(buffer, HISTORY_KEPT))
         self._dispatch = Dispatch()
         self._handled_before_listening = 0
         self._background = Background(f"labkit subscriber {self.name}", self._listen_step)
@@ -83,6 +87,8 @@ class Subscriber:
         """Stop listening and give the connection back. The broker stays open."""
         try:
             self.stop()
+        except NotConnected:
+            pass  # the lab was closed before us: there is nothing left to stop
         finally:
             if self._subscription is not None:
                 self._subscription.close()
@@ -94,17 +100,17 @@ class Subscriber:
         """Whether the broker could be heard at the last look."""
         return self._subscription is not None and self._subscription.connected
 
-    def subscribe(self, *names: str) -> None:
+    def subscribe(self, *names: str, timeout: float | None = None) -> None:
         """Listen to these channels; returns once the broker has confirmed them.
 
         Raises:
-            BrokerUnavailable: it did not.
+            BrokerUnavailable: it did not, within `timeout` seconds (default: that of `connect`).
         """
-        self._change(names, pattern=False, add=True)
+        self._change(names, pattern=False, add=True, timeout=timeout)
 
-    def psubscribe(self, *patterns: str) -> None:
+    def psubscribe(self, *patterns: str, timeout: float | None = None) -> None:
         """Listen to all channels that match these patterns: `flights.*`."""
-        self._change(patterns, pattern=True, add=True)
+        self._change(patterns, pattern=True, add=True, timeout=timeout)
 
     def unsubscribe(self, *names: str) -> None:
         """Stop listening to these channels."""
@@ -169,6 +175,8 @@ class Subscriber:
             caught_up = self._receive_published(subscription)
             while self._intake.waiting and (max_messages is None or len(handled) < max_messages):
                 handled += self._handle_next()
+                if self._subscription is not subscription:  # a handler has disconnected us
+                    return handled
             left = deadline - time.monotonic()
             if len(handled) >= wanted or left <= 0:
                 if caught_up or max_messages is not None or not subscription.connected:
@@ -195,8 +203,7 @@ class Subscriber:
             body = Message.new(
                 type or "message", content, sender="inject", clock=self._lab.clock
             ).encode(self._max_bytes)
-        incoming = self._intake.read(Received(channel, body))
-        return Inbox() if incoming is None else self._handle(incoming)
+        return self._background.run(lambda: self._handle_injected(Received(channel, body)))
 
     # --- in the background --------------------------------------------------------------------
 
@@ -211,10 +218,13 @@ class Subscriber:
         self._background.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
-        """End `listen()`; False if a handler keeps it busy for longer than `timeout` seconds.
+        """End `listen()`; False if its current step takes longer than `timeout` seconds.
+
+        A step takes as long as the handler, or an attempt to reach the broker again. Called from a
+        handler, it returns False at once, and the listening ends after that handler.
 
         Raises:
-            BufferFull: with `overflow="error"`, if that is what ended it.
+            Exception: what has ended the listening before: `BufferFull` with `overflow="error"`.
         """
         return self._background.stop(timeout)
 
@@ -231,7 +241,7 @@ class Subscriber:
     # --- what happened ------------------------------------------------------------------------
 
     def history(self) -> Inbox:
-        """The last messages handled, oldest first, as many as the buffer holds."""
+        """The last messages handled, oldest first, at most `HISTORY_KEPT`."""
         return Inbox(list(self._history))
 
     def stats(self) -> SubscriberStatistics:
@@ -263,14 +273,14 @@ class Subscriber:
             )
         return self._subscription
 
-    def _change(self, names: tuple[str, ...], *, pattern: bool, add: bool) -> None:
+    def _change(
+        self, names: tuple[str, ...], *, pattern: bool, add: bool, timeout: float | None = None
+    ) -> None:
         subscription = self._require_connected()
         change: Callable[..., None] = subscription.add if add else subscription.remove
-        self._background.run(lambda: change(*names, pattern=pattern))
+        self._background.run(lambda: change(*names, pattern=pattern, timeout=timeout))
         for name in names:
             self._ledger.about_us(Action.SUBSCRIBED if add else Action.UNSUBSCRIBED, name)
-            if not add:
-                self._intake.forget(name, pattern=pattern)
 
     def _listen_step(self) -> None:
         """One step of the background thread: take in what is there, handle one."""
@@ -312,6 +322,10 @@ class Subscriber:
         self._intake.take(item)
         return True
 
+    def _handle_injected(self, item: Received) -> Inbox:
+        incoming = self._intake.read(item)
+        return Inbox() if incoming is None else self._handle(incoming)
+
     def _handle_next(self) -> Inbox:
         return self._handle(self._intake.waiting.popleft())
 
@@ -328,7 +342,7 @@ class Subscriber:
         for handler in self._dispatch.handlers(incoming):
             try:
                 handler(incoming.channel, incoming.message)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._ledger.failed(incoming, error)
         self._history.append(incoming)
         self._ledger.tally.add(incoming.channel, handled=1)

@@ -1,0 +1,193 @@
+"""Request/reply on Redis, which has none: lists for requests and replies, keys that say who lives.
+
+A service is the list `…:requests`, which several responders take from, and the sorted set
+`…:responders` of their names, each with the time at which it counts as dead. An inbox is the list
+`…:replies` and the key `…:open`, without which a reply is known to reach nobody. Every key expires,
+so that nothing is left of programs that died.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import redis
+
+from labkit.broker import Sent
+from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient
+from labkit.brokers.redis.life import Life
+from labkit.brokers.redis.scripts import Script, run
+from labkit.brokers.redis.taker import Taker
+from labkit.errors import BrokerRefused, BrokerUnavailable
+
+BATCH_SIZE = 500
+"""Requests in one round trip."""
+
+_NOW_MS = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+SERVE = Script(
+    "serve",
+    _NOW_MS
+    + """
+local responders, name, presence = KEYS[1], ARGV[1], tonumber(ARGV[2])
+redis.call('ZADD', responders, now + presence, name)
+if redis.call('PTTL', responders) < presence then
+  redis.call('PEXPIRE', responders, presence)
+end
+return 1
+""",
+)
+
+REQUEST = Script(
+    "request",
+    _NOW_MS
+    + """
+local requests, responders, keep = KEYS[1], KEYS[2], tonumber(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', responders, '-inf', now)
+local present = redis.call('ZCARD', responders)
+if present == 0 then return 0 end
+redis.call('RPUSH', requests, unpack(ARGV, 2))
+if redis.call('PTTL', requests) < keep then redis.call('PEXPIRE', requests, keep) end
+return present
+""",
+)
+
+REPLY = Script(
+    "reply",
+    """
+local open, replies = KEYS[1], KEYS[2]
+local life = redis.call('GET', open)
+if not life then return 0 end
+redis.call('RPUSH', replies, ARGV[1])
+redis.call('PEXPIRE', replies, life)
+return 1
+""",
+)
+
+
+class RedisInbox:
+    """One asker's inbox; the contract is `labkit.broker.ReplyInbox`."""
+
+    def __init__(self, client: RedisClient, life: float) -> None:
+        self.address = secrets.token_hex(8)
+        self._client = client
+        self._open, replies = _inbox_keys(client, self.address)
+        life_ms = _ms(life)
+        self._announce: Command = ("SET", self._open, life_ms, "PX", life_ms)
+        self._life = Life(
+            client,
+            renew=[self._announce, ("PEXPIRE", replies, life_ms)],
+            end=("DEL", self._open, replies),
+            seconds=life,
+        )
+        self._taker = _taker(client, replies, self._life)
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis could be heard at the last look."""
+        return self._taker.connected
+
+    def send(self, service: str, bodies: Sequence[bytes], keep: float) -> list[Sent]:
+        """One script for up to `BATCH_SIZE` requests: is somebody there? Then RPUSH."""
+        outcomes: list[Sent] = []
+        for start in range(0, len(bodies), BATCH_SIZE):
+            chunk = bodies[start : start + BATCH_SIZE]
+            outcome = self._send_chunk(service, chunk, keep)
+            outcomes += [outcome] * len(chunk)
+            if isinstance(outcome, BrokerUnavailable):
+                unsent = BrokerUnavailable(str(outcome))
+                outcomes += [unsent] * (len(bodies) - len(outcomes))
+                break
+        return outcomes
+
+    def poll(self, count: int, timeout: float) -> list[bytes]:
+        """BLPOP, with LPOP for more than one."""
+        return self._taker.take(count, timeout)
+
+    def close(self) -> None:
+        """DEL of the inbox."""
+        self._taker.close()
+        self._life.end()
+
+    def _send_chunk(self, service: str, bodies: Sequence[bytes], keep: float) -> Sent:
+        """Opens the inbox again in the same round trip: the server may have forgotten it."""
+        keys = _service_keys(self._client, service)
+        arguments = (_ms(keep), *bodies)
+        shown: Command = (f"EVALSHA <{REQUEST.name}>", *arguments)
+        try:
+            _, reply = self._client.exchange(
+                self._announce, REQUEST.command(keys, *arguments), shown=[shown]
+            )
+            if isinstance(reply, redis.exceptions.NoScriptError):
+                return int(run(self._client, REQUEST, keys, *arguments))
+        except ExchangeBroken as broken:
+            return broken.cause
+        except (BrokerUnavailable, BrokerRefused) as error:
+            return error
+        if isinstance(reply, REFUSALS):
+            return BrokerRefused(f"Redis refused the request to {service!r}: {reply}.")
+        return int(reply)
+
+
+class RedisService:
+    """One responder's end of a service; the contract is `labkit.broker.Service`."""
+
+    def __init__(self, client: RedisClient, name: str, responder: str, presence: float) -> None:
+        requests, responders = _service_keys(client, name)
+        unique = f"{responder}/{secrets.token_hex(4)}"
+        # the whole script each time: a server that was restarted would not know its name
+        renew: Command = ("EVAL", SERVE.source, 1, responders, unique, _ms(presence))
+        self._life = Life(
+            client, renew=[renew], end=("ZREM", responders, unique), seconds=presence
+        )
+        self._taker = _taker(client, requests, self._life)
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis could be heard at the last look."""
+        return self._taker.connected
+
+    def poll(self, count: int, timeout: float) -> list[bytes]:
+        """BLPOP, with LPOP for more than one."""
+        return self._taker.take(count, timeout)
+
+    def close(self) -> None:
+        """ZREM from the responders."""
+        self._taker.close()
+        self._life.end()
+
+    def abandon(self) -> None:
+        """Only the connection goes."""
+        self._taker.close()
+        self._life.abandon()
+
+
+def send_reply(client: RedisClient, address: str, body: bytes) -> bool:
+    """RPUSH to an inbox, if it is still there; one script."""
+    return bool(run(client, REPLY, _inbox_keys(client, address), body) == 1)
+
+
+def _taker(client: RedisClient, key: str, life: Life) -> Taker:
+    try:
+        return Taker(client, key, life.renew)
+    except BaseException:
+        life.end()
+        raise
+
+
+def _service_keys(client: RedisClient, name: str) -> list[str]:
+    """Braces keep both keys on one node of a cluster."""
+    prefix = f"{client.options.namespace}labkit:{{service:{name}}}:"
+    return [prefix + "requests", prefix + "responders"]
+
+
+def _inbox_keys(client: RedisClient, address: str) -> list[str]:
+    prefix = f"{client.options.namespace}labkit:{{inbox:{address}}}:"
+    return [prefix + "open", prefix + "replies"]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
