@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from labkit.errors import LabkitError
     from labkit.message import Message
     from labkit.patterns.pubsub import Incoming, Publisher, Subscriber
+    from labkit.patterns.request_reply import Requester, Responder
     from labkit.trace import Action, Trace, TraceEvent
 
 __version__ = "0.1.0"
@@ -39,6 +40,8 @@ _HOMES = {
     "Message": "labkit.message",
     "Publisher": "labkit.patterns.pubsub",
     "Receipt": "labkit.broker",
+    "Requester": "labkit.patterns.request_reply",
+    "Responder": "labkit.patterns.request_reply",
     "StepClock": "labkit.clock",
     "Subscriber": "labkit.patterns.pubsub",
     "SystemClock": "labkit.clock",
@@ -57,6 +60,8 @@ __all__ = [
     "Message",
     "Publisher",
     "Receipt",
+    "Requester",
+    "Responder",
     "StepClock",
     "Subscriber",
     "SystemClock",

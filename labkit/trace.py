@@ -49,6 +49,13 @@ class Action(StrEnum):
     EXPIRED = "expired"
     LATE_REPLY = "late reply"
     CRASHED = "crashed"
+    REDELIVERED = "redelivered"
+    ACKED = "acked"
+    LATE_ACK = "late ack"
+    RETRYING = "retrying"
+    RETURNED = "returned"
+    RECOVERED = "recovered"
+    DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True)

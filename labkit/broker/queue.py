@@ -2,7 +2,8 @@
 
 A task leaves the queue only when it is acknowledged. A worker holds a *lease*; when it stops
 renewing it, its tasks go back to the others. A worker that was only slow may then do a task that
-somebody else does, too: its late acknowledgement says so.
+somebody else does, too: its late acknowledgement says so. What comes back, for whatever reason, goes
+to the end of its priority.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from labkit.broker.base import Broker
 
@@ -145,6 +146,22 @@ class Depth:
         return self.ready + self.in_flight + self.delayed
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """How another process opens a broker. It holds the password: to be handed over in private.
+
+    Attributes:
+        opener: the function that opens it, as "module:name".
+        arguments: its arguments, in what JSON can hold.
+    """
+
+    opener: str
+    arguments: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Handover({self.opener!r})"  # no credentials
+
+
 class BrokerQueue(Protocol):
     """One named queue. Its methods may be called from several threads."""
 
@@ -154,6 +171,7 @@ class BrokerQueue(Protocol):
         Raises:
             QueueFull: there is no room for one of them; says which are in.
             BatchError: the connection broke; says which are in, which are not, which may be.
+            BrokerUnavailable: the same, for a single one.
         """
 
     def take(self, worker: str, count: int, timeout: float) -> list[Delivery]:
@@ -161,6 +179,11 @@ class BrokerQueue(Protocol):
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """These are done. False: the lease had run out, and the task was given to others."""
+
+    def ack_and_take(
+        self, done: Sequence[Delivery], worker: str, count: int
+    ) -> tuple[list[bool], list[Delivery]]:
+        """`ack` and `take` without waiting, in one round trip if the broker can."""
 
     def retry(self, delivery: Delivery, delay: float, error: str) -> bool:
         """Try again after `delay` seconds. False as in `ack`."""
@@ -172,7 +195,10 @@ class BrokerQueue(Protocol):
         """Give back what was not begun; it does not count as an attempt. False as in `ack`."""
 
     def renew(self, worker: str, seconds: float | None = None) -> None:
-        """The worker is alive: its lease runs `seconds` (default the queue's lease) from now."""
+        """The worker is alive: its lease runs `seconds` (default the queue's lease) from now.
+
+        It is never made shorter.
+        """
 
     def leave(self, worker: str) -> None:
         """The worker goes; what it still holds is for `recover`, at once."""
@@ -202,3 +228,10 @@ class QueueBroker(Broker, Protocol):
 
     def open_queue(self, name: str, options: QueueOptions) -> BrokerQueue:
         """The queue of that name; it exists as soon as somebody uses it."""
+
+    def handover(self) -> Handover:
+        """How another process opens this broker.
+
+        Raises:
+            NotSupported: it lives in this process alone.
+        """

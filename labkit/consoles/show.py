@@ -77,7 +77,8 @@ def _notes(stats: Statistics) -> list[str]:
                 f"{stats.latency.p99_ms:.2f} ms for the slowest hundredth."
             )
         for gap in stats.gap_records[-ERRORS_SHOWN:]:
-            notes.append(f"Without a connection for {gap.seconds:.1f} s ({gap.reason}).")
+            lasted = "until now" if gap.seconds is None else f"for {gap.seconds:.1f} s"
+            notes.append(f"Without a connection {lasted} ({gap.reason}).")
         notes += _last_different(str(error) for error in stats.decode_errors)
     return notes + _last_different(f"{error.channel}: {error.error}" for error in stats.errors)
 

@@ -206,10 +206,15 @@ class Tally:
     def add(self, channel: str | None, **counts: int) -> None:
         """Add to the totals, and to the channel's counts where there is one."""
         with self._lock:
-            self._totals.update(counts)
-            if channel is not None:
-                known = channel in self._channels or len(self._channels) < CHANNELS_KEPT
-                self._channels[channel if known else OTHER_CHANNELS].update(counts)
+            for name, count in counts.items():  # many times faster than Counter.update
+                self._totals[name] += count
+            if channel is None:
+                return
+            if channel not in self._channels and len(self._channels) >= CHANNELS_KEPT:
+                channel = OTHER_CHANNELS
+            of_channel = self._channels[channel]
+            for name, count in counts.items():
+                of_channel[name] += count
 
     def seen_at(self, reading_ns: int) -> None:
         """A message passed at this reading of the clock."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from matplotlib.ticker import MaxNLocator
 
 from labkit.plots._canvas import Canvas
 from labkit.plots._layout import Layout
+from labkit.plots._timeline import SAMPLE, Sample, draw_legend, flow
 from labkit.plots.style import (
     GREY,
     INK,
@@ -23,12 +22,7 @@ from labkit.plots.style import (
 )
 
 _ROW = 20.0
-_SAMPLE = 34.0
-"""Width of the piece of line before a legend's words."""
 _MOST_CHANNELS = 18
-_UNITS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "µs"))
-
-Sample = Callable[[Canvas, float, float], None]
 
 
 @dataclass(slots=True)
@@ -47,7 +41,9 @@ class Foot:
 
     def __post_init__(self) -> None:
         self._axis_y = self.layout.bottom + 34
-        y = self._flow(self._axis_y + (62 if self.layout.by_time else 46))
+        under = self._axis_y + (62 if self.layout.by_time else 46)
+        entries = [*self._channels(), *self.marks]
+        self._legend, y = flow(entries, self.layout.left, under)
         self._key_y = y + 4
         rows = -(-len(self.key) // self._columns)
         y += rows * _ROW + (8 if rows else 0)
@@ -64,18 +60,6 @@ class Foot:
     def _caption_lines(self) -> list[str]:
         return wrap(self.caption, WIDTH - 2 * MARGIN, SMALL)
 
-    def _flow(self, y: float) -> float:
-        """Put the legend's entries into rows; the y under them."""
-        entries = [*self._channels(), *self.marks]
-        x = self.layout.left
-        for sample, text in entries:
-            width = _SAMPLE + text_width(text, SMALL) + 26
-            if x > self.layout.left and x + width > WIDTH - MARGIN:
-                x, y = self.layout.left, y + _ROW
-            self._legend.append((x, y, sample, text))
-            x += width
-        return y + _ROW if entries else y
-
     def _channels(self) -> list[tuple[Sample, str]]:
         names = self.layout.talk.channels
         entries = [(_channel(n), elide(legible(n), 300, SMALL)) for n in names[:_MOST_CHANNELS]]
@@ -86,34 +70,22 @@ class Foot:
     def draw(self, canvas: Canvas) -> None:
         """Draw all of it."""
         self._draw_axis(canvas)
-        for x, y, sample, text in self._legend:
-            sample(canvas, x, y)
-            canvas.text(x + _SAMPLE + 6, y, text, gid="legend")
+        draw_legend(canvas, self._legend)
         self._draw_key(canvas)
         for i, line in enumerate(self._caption_lines):
             canvas.text(MARGIN, self._caption_y + 2 + 16 * i, line, colour=GREY, gid="caption")
 
     def _draw_axis(self, canvas: Canvas) -> None:
         layout, y = self.layout, self._axis_y
+        if layout.by_time:
+            layout.scale.draw(canvas, y)
+            return
         canvas.line([(layout.left, y), (layout.right, y)], GREY, width=0.8)
         middle = (layout.left + layout.right) / 2
-        if not layout.by_time:
-            name = "order of events (not to scale)"
-            if layout.last <= layout.first:
-                name = "order of events (all at the same time)"
-            canvas.text(middle, y + 18, name, align="center", gid="axis")
-            return
-        span = layout.last - layout.first
-        factor, unit = next((f, u) for least, f, u in _UNITS if span >= least)
-        first, last = layout.first * factor, layout.last * factor
-        left, right = layout.left + 24, layout.right - 18
-        for value in MaxNLocator(nbins=9, steps=[1, 2, 2.5, 5, 10]).tick_values(first, last):
-            x = left + (right - left) * (value - first) / (last - first)
-            if not left - 20 <= x <= layout.right:
-                continue
-            canvas.line([(x, y), (x, y + 4)], GREY, width=0.8)
-            canvas.text(x, y + 14, f"{value + 0.0:,.10g}", colour=GREY, align="center", gid="tick")
-        canvas.text(middle, y + 34, f"time ({unit})", align="center", gid="axis")
+        name = "order of events (not to scale)"
+        if layout.last <= layout.first:
+            name = "order of events (all at the same time)"
+        canvas.text(middle, y + 18, name, align="center", gid="axis")
 
     def _draw_key(self, canvas: Canvas) -> None:
         columns = self._columns
@@ -131,8 +103,8 @@ class Foot:
 def _channel(name: str) -> Sample:
     def draw(canvas: Canvas, x: float, y: float) -> None:
         look = look_of(name)
-        canvas.line([(x, y), (x + _SAMPLE, y)], look.colour, width=1.5, dashes=look.dashes)
-        canvas.marker(x + _SAMPLE / 2, y, look.marker, look.colour)
+        canvas.line([(x, y), (x + SAMPLE, y)], look.colour, width=1.5, dashes=look.dashes)
+        canvas.marker(x + SAMPLE / 2, y, look.marker, look.colour)
 
     return draw
 

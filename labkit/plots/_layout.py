@@ -9,6 +9,7 @@ from typing import Literal
 
 from labkit.plots._conversation import BROKER, Arrival, Conversation, Fate, Moment, Sending
 from labkit.plots._placement import CLEARANCE, ROW, Box, Room, Segment
+from labkit.plots._timeline import TimeScale
 from labkit.plots.style import MARGIN, NORMAL, SMALL, WIDTH, elide, legible, text_width, wrap
 
 Axis = Literal["auto", "time", "order"]
@@ -140,13 +141,17 @@ class Layout:
 
     def x(self, moment: Moment) -> float:
         """Where a moment stands."""
-        left, right = self.left + 24, self.right - 18
+        scale = self.scale
         if self.by_time:
-            if self.last <= self.first:
-                return left
-            return left + (right - left) * (moment.time - self.first) / (self.last - self.first)
+            return scale.x(moment.time)
         steps = max(1, len(self._places) - 1)
-        return left + (right - left) * self._places[moment.order] / steps
+        return scale.left + (scale.right - scale.left) * self._places[moment.order] / steps
+
+    @property
+    def scale(self) -> TimeScale:
+        """From times to pixels."""
+        left, right = self.left + 24, self.right - 18
+        return TimeScale(left, right, self.first, self.last, before=24, after=18)
 
     def _draw_strokes(self) -> None:
         broker = self.y[BROKER]

@@ -23,6 +23,16 @@ def listing(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
+def forgotten_note(count: int) -> list[str]:
+    """The sentence that says so where a trace forgot its beginning."""
+    if not count:
+        return []
+    return [
+        f"The trace was full and forgot its first {plural(count, 'event')}: "
+        "what they told is missing here."
+    ]
+
+
 def finding(talk: Conversation) -> str:
     """The title: what happened, in one line."""
     troubles = _troubles(talk)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from labkit.plots._canvas import Canvas, title_lines
 from labkit.plots._conversation import BROKER, Fate
-from labkit.plots._foot import Foot, Sample
+from labkit.plots._foot import Foot
 from labkit.plots._layout import NAME_WIDTH, Axis, Layout, Stroke
 from labkit.plots._marks import (
     Labels,
@@ -19,7 +19,8 @@ from labkit.plots._marks import (
 )
 from labkit.plots._placement import leader
 from labkit.plots._reading import read
-from labkit.plots._words import alt_text, finding, plural
+from labkit.plots._timeline import Sample
+from labkit.plots._words import alt_text, finding, forgotten_note
 from labkit.plots.show import LabFigure
 from labkit.plots.style import (
     GREY,
@@ -99,12 +100,7 @@ def space_time(
 
 def _caption(named: Labels, forgotten: int) -> str:
     parts = [named.why_not] if named.why_not else []
-    if forgotten:
-        parts.append(
-            f"The trace was full and forgot its first {plural(forgotten, 'event')}: "
-            "what they told is missing here."
-        )
-    return " ".join(parts)
+    return " ".join(parts + forgotten_note(forgotten))
 
 
 def _draw_lanes(canvas: Canvas, layout: Layout) -> None:

@@ -95,6 +95,7 @@ class Look:
 
 
 _seen: dict[str, int] = {}
+_workers: dict[str, int] = {}
 _lock = threading.Lock()
 
 
@@ -111,10 +112,28 @@ def look_of(channel: str) -> Look:
     return Look(COLOURS[position], dashes, MARKERS[(position + turn) % len(MARKERS)])
 
 
+def worker_colour(name: str) -> str:
+    """The colour of a worker: the same one in every picture of this process, five in all.
+
+    Workers take them in the order in which they are first drawn. Their bands carry their names.
+    """
+    with _lock:
+        return COLOURS[_workers.setdefault(name, len(_workers)) % (len(COLOURS) - 1)]
+
+
 def forget_looks() -> None:
-    """Let the next channel drawn take the first look again."""
+    """Let the next channel, and the next worker, take the first look again."""
     with _lock:
         _seen.clear()
+        _workers.clear()
+
+
+def ink_on(colour: str) -> str:
+    """The ink, dark or white, that reads best on a colour (contrast as in WCAG 2.2)."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return PAPER if 1.05 / (luminance + 0.05) >= 4.5 else INK
 
 
 def font(

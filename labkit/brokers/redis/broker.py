@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from labkit.broker import Capabilities, Capability, CommandLog, Receipt, Support
+from labkit.broker import (
+    Capabilities,
+    Capability,
+    CommandLog,
+    Handover,
+    QueueOptions,
+    Receipt,
+    Support,
+)
+from labkit.brokers.redis import queues
 from labkit.brokers.redis.client import REFUSALS, ExchangeBroken, RedisClient, Reply
 from labkit.brokers.redis.pubsub import RedisSubscription
+from labkit.brokers.redis.queue import RedisQueue
+from labkit.brokers.redis.reply import RedisInbox, RedisService, ReplyLine
 from labkit.clock import Clock
-from labkit.errors import BatchError, BrokerUnavailable
+from labkit.errors import BatchError, BrokerUnavailable, NotSupported
 from labkit.options import Options
 from labkit.trace import Trace
 
@@ -40,6 +51,7 @@ class RedisBroker:
     def __init__(self, client: RedisClient, *, on_close: Callable[[], None] | None = None) -> None:
         self._client = client
         self._on_close = on_close
+        self._replies = ReplyLine(client)
 
     @property
     def name(self) -> str:
@@ -116,6 +128,34 @@ class RedisBroker:
         """A new listener, on a connection of its own."""
         return RedisSubscription(self._client)
 
+    def open_queue(self, name: str, options: QueueOptions) -> RedisQueue:
+        """The queue of that name, on streams or lists as `options` say."""
+        return queues.open_queue(self._client, name, options)
+
+    def handover(self) -> Handover:
+        """How another process opens it, the password included."""
+        if self.embedded:
+            raise NotSupported(
+                "The embedded broker is Python in this process, and no other process can reach "
+                "it. Start a server with 'labkit up' and connect to that, or use threads."
+            )
+        options = self._client.options
+        names = ("namespace", "username", "password", "database", "timeout", "connect_timeout")
+        given = {name: getattr(options, name) for name in (*names, "tls_ca")}
+        return Handover("labkit.connection:connect", {"url": self._client.address, **given})
+
+    def open_inbox(self, life: float) -> RedisInbox:
+        """A list for replies, and a key that says that it is open."""
+        return RedisInbox(self._client, life)
+
+    def open_service(self, name: str, responder: str, presence: float) -> RedisService:
+        """An entry among the service's responders, and a connection that takes its requests."""
+        return RedisService(self._client, name, responder, presence)
+
+    def send_reply(self, address: str, body: bytes) -> bool:
+        """RPUSH to an inbox; False if it is closed or forgotten."""
+        return self._replies.send(address, body)
+
     def close(self) -> None:
         """Let go of every connection, and of a server that `connect` started."""
         try:
@@ -179,6 +219,17 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
                 "databases apart",
                 absent,
                 "Pub/Sub ignores the database number; use a namespace.",
+            ),
+            *queues.CAPABILITIES,
+            Capability(
+                "request/reply",
+                Support.EMULATED,
+                "Redis has no reply-to; labkit takes a list for a service and one for an inbox.",
+            ),
+            Capability(
+                "nobody serves, known at once",
+                Support.EMULATED,
+                "Responders renew an entry that expires; one that died counts until then.",
             ),
             Capability(
                 "replay for late subscribers",

@@ -44,6 +44,7 @@ class RedisClient:
 
     def __init__(self, url: str, options: Options) -> None:
         self.url = redact(url)
+        self.address = url  # with its password: to connect with, not to show
         self.options = options
         self.embedded = url.startswith("embedded://")
         settings: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient
@@ -40,6 +41,7 @@ class Life:
         self._every = seconds / BEATS_PER_LIFE
         self._lock = threading.Lock()  # so that no beat comes after the end
         self._over = threading.Event()
+        self._renewed_at = 0.0
         self.renew()
         self._thread = threading.Thread(target=self._beat, name="labkit life", daemon=True)
         self._thread.start()
@@ -56,6 +58,12 @@ class Life:
         for reply in replies:
             if isinstance(reply, REFUSALS):
                 raise BrokerRefused(f"Redis refused {self._renew[0][0]!s}: {reply}.")
+        self._renewed_at = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last renewal."""
+        return time.monotonic() - self._renewed_at
 
     def end(self) -> None:
         """End it now. Where Redis cannot be reached, the keys expire."""

@@ -11,17 +11,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-import redis
-
 from labkit.broker import Sent
-from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient
+from labkit.brokers.redis.client import Command, RedisClient
 from labkit.brokers.redis.life import Life
-from labkit.brokers.redis.scripts import Script, run
+from labkit.brokers.redis.line import Line
+from labkit.brokers.redis.scripts import Argument, Script
 from labkit.brokers.redis.taker import Taker
 from labkit.errors import BrokerRefused, BrokerUnavailable
 
 BATCH_SIZE = 500
 """Requests in one round trip."""
+
+SURE_FOR_S = 1.0
+"""How long after it was renewed an inbox is taken to be there; before a request, it must be."""
 
 _NOW_MS = """
 local time = redis.call('TIME')
@@ -33,6 +35,7 @@ SERVE = Script(
     _NOW_MS
     + """
 local responders, name, presence = KEYS[1], ARGV[1], tonumber(ARGV[2])
+redis.call('ZREMRANGEBYSCORE', responders, '-inf', now)
 redis.call('ZADD', responders, now + presence, name)
 if redis.call('PTTL', responders) < presence then
   redis.call('PEXPIRE', responders, presence)
@@ -46,11 +49,12 @@ REQUEST = Script(
     _NOW_MS
     + """
 local requests, responders, keep = KEYS[1], KEYS[2], tonumber(ARGV[1])
-redis.call('ZREMRANGEBYSCORE', responders, '-inf', now)
-local present = redis.call('ZCARD', responders)
+local present = redis.call('ZCOUNT', responders, now, '+inf')
 if present == 0 then return 0 end
-redis.call('RPUSH', requests, unpack(ARGV, 2))
-if redis.call('PTTL', requests) < keep then redis.call('PEXPIRE', requests, keep) end
+local length = redis.call('RPUSH', requests, unpack(ARGV, 2))
+if length == #ARGV - 1 or redis.call('PTTL', requests) < keep then
+  redis.call('PEXPIRE', requests, keep)
+end
 return present
 """,
 )
@@ -74,16 +78,16 @@ class RedisInbox:
     def __init__(self, client: RedisClient, life: float) -> None:
         self.address = secrets.token_hex(8)
         self._client = client
-        self._open, replies = _inbox_keys(client, self.address)
+        opened, replies = _inbox_keys(client, self.address)
         life_ms = _ms(life)
-        self._announce: Command = ("SET", self._open, life_ms, "PX", life_ms)
         self._life = Life(
             client,
-            renew=[self._announce, ("PEXPIRE", replies, life_ms)],
-            end=("DEL", self._open, replies),
+            renew=[("SET", opened, life_ms, "PX", life_ms), ("PEXPIRE", replies, life_ms)],
+            end=("DEL", opened, replies),
             seconds=life,
         )
         self._taker = _taker(client, replies, self._life)
+        self._line = Line(client)
 
     @property
     def connected(self) -> bool:
@@ -110,26 +114,18 @@ class RedisInbox:
     def close(self) -> None:
         """DEL of the inbox."""
         self._taker.close()
+        self._line.close()
         self._life.end()
 
     def _send_chunk(self, service: str, bodies: Sequence[bytes], keep: float) -> Sent:
-        """Opens the inbox again in the same round trip: the server may have forgotten it."""
         keys = _service_keys(self._client, service)
-        arguments = (_ms(keep), *bodies)
-        shown: Command = (f"EVALSHA <{REQUEST.name}>", *arguments)
+        arguments: list[Argument] = [_ms(keep), *bodies]
         try:
-            _, reply = self._client.exchange(
-                self._announce, REQUEST.command(keys, *arguments), shown=[shown]
-            )
-            if isinstance(reply, redis.exceptions.NoScriptError):
-                return int(run(self._client, REQUEST, keys, *arguments))
-        except ExchangeBroken as broken:
-            return broken.cause
+            if self._life.age > SURE_FOR_S:  # a server that was restarted has forgotten the inbox
+                self._life.renew()
+            return int(self._line.run(REQUEST, keys, *arguments))
         except (BrokerUnavailable, BrokerRefused) as error:
             return error
-        if isinstance(reply, REFUSALS):
-            return BrokerRefused(f"Redis refused the request to {service!r}: {reply}.")
-        return int(reply)
 
 
 class RedisService:
@@ -140,9 +136,7 @@ class RedisService:
         unique = f"{responder}/{secrets.token_hex(4)}"
         # the whole script each time: a server that was restarted would not know its name
         renew: Command = ("EVAL", SERVE.source, 1, responders, unique, _ms(presence))
-        self._life = Life(
-            client, renew=[renew], end=("ZREM", responders, unique), seconds=presence
-        )
+        self._life = Life(client, renew=[renew], end=("ZREM", responders, unique), seconds=presence)
         self._taker = _taker(client, requests, self._life)
 
     @property
@@ -165,9 +159,16 @@ class RedisService:
         self._life.abandon()
 
 
-def send_reply(client: RedisClient, address: str, body: bytes) -> bool:
-    """RPUSH to an inbox, if it is still there; one script."""
-    return bool(run(client, REPLY, _inbox_keys(client, address), body) == 1)
+class ReplyLine:
+    """Sends replies to inboxes."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self._line = Line(client)
+
+    def send(self, address: str, body: bytes) -> bool:
+        """RPUSH to an inbox, if it is still there; one script."""
+        return bool(self._line.run(REPLY, _inbox_keys(self._client, address), body) == 1)
 
 
 def _taker(client: RedisClient, key: str, life: Life) -> Taker:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import redis
 
 from labkit.brokers.redis.client import Command, ExchangeBroken, RedisClient, Reply
-from labkit.errors import BrokerRefused
+from labkit.errors import BrokerRefused, BrokerUnavailable
 
 Argument = str | bytes | int | float
 
@@ -56,12 +56,21 @@ def run_many(
     shown: list[Command] = [(f"EVALSHA <{script.name}>", *args) for script, args in calls]
     replies = client.exchange(*commands, shown=shown)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, _NoScript)]
-    if unknown:  # a server that was restarted; what it does not know it has not run
-        sources = {calls[i][0].sha: calls[i][0].source for i in unknown}
+    if not unknown:
+        return replies
+    sources = {calls[i][0].sha: calls[i][0].source for i in unknown}
+    try:  # a server that was restarted; what it does not know it has not run
         client.exchange(*(("SCRIPT", "LOAD", source) for source in sources.values()), shown=[])
         again = client.exchange(*(commands[i] for i in unknown), shown=[])
-        for i, reply in zip(unknown, again, strict=True):
-            replies[i] = reply
+    except ExchangeBroken as broken:
+        raise ExchangeBroken(broken.cause, replies[: unknown[0]]) from None
+    except BrokerUnavailable as error:
+        if len(unknown) == len(calls):
+            raise  # nothing has been done
+        cause = BrokerUnavailable(str(error), sent=True)
+        raise ExchangeBroken(cause, replies[: unknown[0]]) from None
+    for i, reply in zip(unknown, again, strict=True):
+        replies[i] = reply
     return replies
 
 

@@ -95,6 +95,7 @@ class Taker:
             time.sleep(timeout)
             return False
         time.sleep(max(0.0, pause))
+        self._client.require_open()
         self._connection.connect()
         self._failures = 0
         with contextlib.suppress(BrokerUnavailable, BrokerRefused):

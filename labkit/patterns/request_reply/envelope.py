@@ -80,13 +80,10 @@ def on_clock(message: Message, clock: Clock) -> int | None:
 
 def error_content(error: BaseException, *, expose_traceback: bool) -> dict[str, Any]:
     """What an error reply says of a handler's error; always something that can be sent."""
-    text = _sendable(_message(error))
-    if len(text) > LONGEST_ERROR:
-        text = text[: LONGEST_ERROR - 1] + "…"
-    content = {"type": type(error).__name__, "message": text}
+    content = {"type": type(error).__name__, "message": sendable(_message(error))}
     if expose_traceback:  # its end says where it happened
-        lines = _sendable("".join(traceback.format_exception(error)))
-        content["traceback"] = lines[-LONGEST_ERROR:]
+        lines = "".join(traceback.format_exception(error))
+        content["traceback"] = sendable(lines[-LONGEST_ERROR:])
     return content
 
 
@@ -115,6 +112,7 @@ def _message(error: BaseException) -> str:
         return "(an error that cannot say what it is)"
 
 
-def _sendable(text: str) -> str:
-    """Text that JSON can hold: no lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def sendable(text: str) -> str:
+    """Text that JSON can hold, and not too much of it: no lone surrogates."""
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    return clean if len(clean) <= LONGEST_ERROR else clean[: LONGEST_ERROR - 1] + "…"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 
 from labkit.broker import Broker
-from labkit.errors import DecodeError, LabkitError, describe
+from labkit.errors import DecodeError, LabkitError, NoResponder, describe
 from labkit.message import Message
 from labkit.patterns.request_reply.outcome import Outcome, Pending, Reply
 from labkit.patterns.request_reply.statistics import RequesterStatistics, ResponderStatistics
-from labkit.patterns.request_reply.waiting import Stray
+from labkit.patterns.request_reply.waiting import Closed, Stray
 from labkit.patterns.statistics import ErrorRecord, Latency, Tally
 from labkit.trace import Action
 
@@ -31,6 +31,11 @@ _COUNTERS = {
 def reply_channel(service: str) -> str:
     """What a trace calls the way back from a service."""
     return f"{service} reply"
+
+
+def reply_label(request_label: str) -> str:
+    """What a person would call the reply to a request."""
+    return f"re: {request_label}"
 
 
 class _Ledger:
@@ -72,6 +77,8 @@ class _Ledger:
         label: str | None = None,
         at: float | None = None,
     ) -> None:
+        if not self._trace.enabled:
+            return  # before anything is put into words
         self._trace.record(
             self._name if actor is None else actor,
             action,
@@ -97,23 +104,27 @@ class RequesterLedger(_Ledger):
         known = "" if responders is None else f"for 1 of {responders}, "
         self._about(pending, Action.ACCEPTED, known + pending.correlation_id, actor="broker")
 
-    def not_sent(self, pending: Pending, error: LabkitError, *, nobody: bool) -> None:
-        """It did not leave, or may not have."""
-        self.tally.add(pending.service, **{"no_responder" if nobody else "failed": 1})
+    def no_responder(self, pending: Pending, error: NoResponder) -> None:
+        """Nobody serves it; it did not leave."""
+        self.tally.add(pending.service, no_responder=1)
+        self._about(pending, Action.SEND_FAILED, describe(error))
+
+    def failed(self, pending: Pending, error: LabkitError) -> None:
+        """It did not leave."""
+        self.tally.add(pending.service, failed=1)
         self.unsure(pending, error)
 
     def unsure(self, pending: Pending, error: LabkitError) -> None:
-        """It may not have left; that it is counted as what becomes of it will tell."""
-        if type(error).__name__ != "NoResponder":
-            text = describe(error)
-            self.tally.errors.append(ErrorRecord(pending.service, pending.message.id, text))
-        self._about(pending, Action.SEND_FAILED, describe(error))
+        """It may not have left; it is counted as what will have become of it."""
+        text = describe(error)
+        self.tally.errors.append(ErrorRecord(pending.service, pending.message.id, text))
+        self._about(pending, Action.SEND_FAILED, text)
 
     def replied(self, pending: Pending, reply: Reply, *, error: bool) -> None:
         """Its reply is here."""
         self.tally.add(pending.service, **{"remote_errors" if error else "replied": 1})
         self.tally.latencies_ns.append(round(reply.seconds * 1e9))
-        self._about_reply(Action.DELIVERED, pending.service, reply.message)
+        self._about_reply(Action.DELIVERED, pending.service, pending.label, reply.message)
 
     def timed_out(self, pending: Pending) -> None:
         """No reply in time: at its deadline, where that has passed."""
@@ -125,11 +136,11 @@ class RequesterLedger(_Ledger):
         """We no longer wait for it."""
         self.tally.add(pending.service, abandoned=1)
 
-    def stray(self, what: Stray, message: Message, service: str | None = None) -> None:
+    def stray(self, closed: Closed, reply: Message) -> None:
         """A reply that no request waits for."""
-        counter, action = _STRAYS[what]
-        self.tally.add(service, **{counter: 1})
-        self._about_reply(action, service, message)
+        counter, action = _STRAYS[closed.what_comes_now]
+        self.tally.add(closed.service, **{counter: 1})
+        self._about_reply(action, closed.service, closed.label, reply)
 
     def unreadable(self, error: DecodeError) -> None:
         """A body in the inbox that is no reply."""
@@ -157,12 +168,18 @@ class RequesterLedger(_Ledger):
         detail = pending.correlation_id if detail is None else detail
         self._record(action, pending.service, pending.message, detail, actor=actor, at=at)
 
-    def _about_reply(self, action: Action, service: str | None, message: Message) -> None:
-        channel = None if service is None else reply_channel(service)
-        detail = str(message.metadata["correlation_id"])
-        label = message.metadata.get("label")
-        shown = label if isinstance(label, str) else message.label
-        self._record(action, channel, message, detail, label=shown)
+    def _about_reply(
+        self, action: Action, service: str | None, request_label: str | None, reply: Message
+    ) -> None:
+        if not self._trace.enabled:
+            return
+        self._record(
+            action,
+            None if service is None else reply_channel(service),
+            reply,
+            str(reply.metadata["correlation_id"]),
+            label=None if request_label is None else reply_label(request_label),
+        )
 
 
 class ResponderLedger(_Ledger):
@@ -179,7 +196,7 @@ class ResponderLedger(_Ledger):
 
     def ended(self, outcome: Outcome) -> None:
         """What became of a request."""
-        self.tally.add(self._service, **{_COUNTERS[outcome]: 1})
+        self.tally.add(self._service, **{_COUNTERS[outcome]: 1, "ended": 1})
 
     def unreadable(self, error: DecodeError) -> None:
         """It is no request."""
@@ -208,18 +225,18 @@ class ResponderLedger(_Ledger):
         """The broker refused something between two requests."""
         self.tally.errors.append(ErrorRecord(self._service, None, describe(error)))
 
-    def replying(self, reply: Message, label: str) -> None:
+    def replying(self, request: Message, reply: Message) -> None:
         """A reply leaves."""
-        self._about_reply(Action.SENT, reply, label)
+        self._about_reply(Action.SENT, request, reply)
 
-    def replied(self, reply: Message, label: str, handling_ns: int) -> None:
+    def replied(self, request: Message, reply: Message, handling_ns: int) -> None:
         """The broker has put it into the inbox."""
         self.tally.latencies_ns.append(handling_ns)
-        self._about_reply(Action.ACCEPTED, reply, label, actor="broker")
+        self._about_reply(Action.ACCEPTED, request, reply, actor="broker")
 
-    def reply_failed(self, reply: Message, label: str, why: str) -> None:
+    def reply_failed(self, request: Message, reply: Message, why: str) -> None:
         """It reaches nobody, or may reach nobody."""
-        self._about_reply(Action.SEND_FAILED, reply, label, why)
+        self._about_reply(Action.SEND_FAILED, request, reply, why)
 
     def stats(self) -> ResponderStatistics:
         """The counts, now."""
@@ -233,12 +250,14 @@ class ResponderLedger(_Ledger):
     def _about_reply(
         self,
         action: Action,
+        request: Message,
         reply: Message,
-        label: str,
         detail: str | None = None,
         *,
         actor: str | None = None,
     ) -> None:
+        if not self._trace.enabled:
+            return
         known = str(reply.metadata["correlation_id"])
         self._record(
             action,
@@ -246,5 +265,5 @@ class ResponderLedger(_Ledger):
             reply,
             known if detail is None else detail,
             actor=actor,
-            label=label,
+            label=reply_label(request.label),
         )

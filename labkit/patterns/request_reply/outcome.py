@@ -73,6 +73,11 @@ class Pending:
     result: Result | None = field(default=None, repr=False)
 
     @property
+    def label(self) -> str:
+        """What a person would call the request."""
+        return self.message.label
+
+    @property
     def done(self) -> bool:
         """Whether it has ended."""
         return self.result is not None

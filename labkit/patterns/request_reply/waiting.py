@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from typing import NamedTuple
 
 from labkit.patterns.request_reply.outcome import Pending, Result
 
@@ -19,12 +20,23 @@ class Stray(Enum):
     UNKNOWN = "unknown"
 
 
+class Closed(NamedTuple):
+    """A request that has ended, as much of it as its stray replies need; or nobody's request."""
+
+    what_comes_now: Stray
+    service: str | None = None
+    label: str | None = None
+
+
+_NOBODYS = Closed(Stray.UNKNOWN)
+
+
 class Waiting:
     """Requests by correlation id. Not locked: its owner does that."""
 
     def __init__(self) -> None:
         self._open: dict[str, Pending] = {}
-        self._closed: OrderedDict[str, Stray] = OrderedDict()
+        self._closed: OrderedDict[str, Closed] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -37,12 +49,12 @@ class Waiting:
         """All of them."""
         return list(self._open.values())
 
-    def answered(self, correlation_id: str) -> Pending | Stray:
-        """The request to which a reply came, which waits no longer; or what the reply is."""
+    def answered(self, correlation_id: str) -> Pending | Closed:
+        """The request to which a reply came, which waits no longer; or one that did not wait."""
         pending = self._open.pop(correlation_id, None)
         if pending is None:
-            return self._closed.get(correlation_id, Stray.UNKNOWN)
-        self._close(correlation_id, Stray.DUPLICATE)
+            return self._closed.get(correlation_id, _NOBODYS)
+        self._close(pending, Stray.DUPLICATE)
         return pending
 
     def give_up(self, pending: Pending, result: Result) -> bool:
@@ -50,10 +62,11 @@ class Waiting:
         if self._open.pop(pending.correlation_id, None) is None:
             return False
         pending.result = result
-        self._close(pending.correlation_id, Stray.LATE)
+        self._close(pending, Stray.LATE)
         return True
 
-    def _close(self, correlation_id: str, what_comes_now: Stray) -> None:
-        self._closed[correlation_id] = what_comes_now
+    def _close(self, pending: Pending, what_comes_now: Stray) -> None:
+        closed = Closed(what_comes_now, pending.service, pending.message.label)
+        self._closed[pending.correlation_id] = closed
         if len(self._closed) > CLOSED_KEPT:
             self._closed.popitem(last=False)

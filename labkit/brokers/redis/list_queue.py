@@ -1,0 +1,39 @@
+"""A work queue on Redis lists: the ids move, the tasks stay where they are."""
+
+from __future__ import annotations
+
+from labkit.brokers.redis.client import REFUSALS, Command
+from labkit.brokers.redis.list_scripts import LIST_KEYS, SCRIPTS
+from labkit.brokers.redis.queue import RedisQueue
+from labkit.brokers.redis.queue_rows import Row
+from labkit.errors import BrokerRefused
+
+LONGEST_BLOCK_S = 0.1
+"""BLMOVE waits for one list only: so long may a task of another priority have to wait."""
+
+
+class ListQueue(RedisQueue):
+    """LPUSH, LMOVE to a list of the worker's own, LREM.
+
+    A task is a number in a list and two entries in hashes, so that adding one is always a script:
+    with half of it the task would be lost.
+    """
+
+    scripts = SCRIPTS
+    more_keys = LIST_KEYS
+
+    def _prepare(self) -> None:
+        """Lists and hashes are there as soon as something is in them."""
+
+    def _block(self, worker: str, count: int, lease: Command, seconds: float) -> list[Row]:
+        """BLMOVE of one task of normal priority, and what is behind its number."""
+        del count
+        wait_s = round(min(seconds, LONGEST_BLOCK_S), 3)
+        normal, taken = self.places[1], self.keys[-1] + worker
+        _, number = self._client.exchange(lease, ("BLMOVE", normal, taken, "RIGHT", "LEFT", wait_s))
+        if isinstance(number, REFUSALS):
+            raise BrokerRefused(f"Redis refused BLMOVE: {number}.")
+        if number is None:
+            return []
+        rows: list[Row] = self._run(self.scripts.holds, (worker,))
+        return [row for row in rows if row[1] == number]

@@ -1,0 +1,302 @@
+"""A work queue on Redis: what the stream queue and the list queue have in common.
+
+Redis' consumer groups know how long an entry has been pending, but not whether its worker lives.
+Here each worker has a lease in a sorted set, renewed by its heart-beat, so that a task may take as
+long as it takes. Every change of place (to a worker, back, to the dead letters) is one script.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
+from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
+from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome, put_in_batches
+from labkit.brokers.redis.queue_rows import Row, dead_item, delivery, text
+from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
+from labkit.brokers.redis.scripts import Argument, Script, run_many
+from labkit.errors import BrokerRefused
+
+LONGEST_BLOCK_S = 0.5
+"""Longest single wait in Redis: so late may a task be that another client has delayed."""
+
+EMBEDDED_PAUSE_S = (0.002, 0.05)
+"""Between two looks at the embedded broker, which cannot block: at first, and after a while."""
+
+
+class RedisQueue(ABC):
+    """One queue; the contract is `labkit.broker.BrokerQueue`. A kind says how it keeps tasks."""
+
+    scripts: QueueScripts
+    more_keys: tuple[str, ...] = ()
+
+    def __init__(self, client: RedisClient, name: str, options: QueueOptions) -> None:
+        self._client = client
+        self._options = options
+        prefix = f"{client.options.namespace}labkit:{{{options.kind}-queue:{name}}}:"
+        self.keys = [prefix + key for key in (*COMMON_KEYS, *self.more_keys)]
+        self.places = self.keys[:3]
+        self._workers, self._dead = self.keys[6:8]
+        self._held: dict[str, set[str]] = {}  # what was handed out here, by worker and tag
+        self._unsure: set[str] = set()  # workers that may have been given what never arrived
+        self._prepare()
+
+    def put(self, items: Sequence[QueueItem]) -> list[bool]:
+        """Add tasks, a batch in one round trip."""
+        now = self._client.now() if any(item.delay for item in items) else 0.0
+        return put_in_batches(items, lambda batch: self._put_batch(batch, now), self._options)
+
+    def take(self, worker: str, count: int, timeout: float) -> list[Delivery]:
+        """The highest priority first; waits in Redis where Redis can block."""
+        deadline = time.monotonic() + timeout
+        pause, longest_pause = EMBEDDED_PAUSE_S
+        now = self._client.now()
+        if found := self._never_told(worker, count):
+            return found
+        while True:
+            with self._told(worker):
+                next_due, rows = self._run(*self._take_call(worker, count, now))
+                found = self._hand_out(worker, rows)
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            if self._client.embedded:
+                time.sleep(min(left, pause))
+                pause = min(2 * pause, longest_pause)
+            else:
+                due_s = float(next_due) - now if next_due else left
+                if found := self._wait(worker, count, left, due_s):
+                    return found
+            if not self._client.options.clock.manual:  # whose every reading is an event
+                now = self._client.now()
+
+    def ack_and_take(
+        self, done: Sequence[Delivery], worker: str, count: int
+    ) -> tuple[list[bool], list[Delivery]]:
+        """Both scripts in one round trip."""
+        if not done or worker in self._unsure:
+            return self.ack(done), self.take(worker, count, 0.0)
+        take = self._take_call(worker, count, self._client.now())
+        with self._told(worker):
+            acked, (_, rows) = self._run_all([(self.scripts.ack, _ack_arguments(done)), take])
+            self._let_go(done)
+            return [answer == 1 for answer in acked], self._hand_out(worker, rows)
+
+    def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """All in one step."""
+        if not deliveries:
+            return []
+        replies = self._run(self.scripts.ack, _ack_arguments(deliveries))
+        self._let_go(deliveries)
+        return [reply == 1 for reply in replies]
+
+    def retry(self, delivery: Delivery, delay: float, error: str) -> bool:
+        """To the end of its place, or into the delayed ones."""
+        due = self._client.now() + delay if delay > 0 else 0
+        errors = _errors(delivery, error)
+        [moved] = self._move(self.scripts.retry, [(delivery, (delivery.attempt, errors, due))])
+        return moved
+
+    def bury(self, delivery: Delivery, reason: str, error: str) -> bool:
+        """To the dead letters, with its whole history."""
+        facts = (delivery.attempt, _errors(delivery, error), reason, self._client.now())
+        [moved] = self._move(self.scripts.bury, [(delivery, facts)])
+        return moved
+
+    def release(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """To the end of its place, as if never taken."""
+        moves = [(item, (item.attempt - 1, _errors(item, ""), 0)) for item in deliveries]
+        return self._move(self.scripts.retry, moves)
+
+    def renew(self, worker: str, seconds: float | None = None) -> None:
+        """Move the end of the worker's lease, never to an earlier time."""
+        ends = self._client.now() + (self._options.lease if seconds is None else seconds)
+        try:  # leaves no line in `broker.commands()`, where it would stand between the reader's own
+            [reply] = self._client.exchange(("ZADD", self._workers, "GT", ends, worker), shown=[])
+        except ExchangeBroken as broken:
+            raise broken.cause from None
+        if isinstance(reply, REFUSALS):
+            raise BrokerRefused(f"Redis refused ZADD: {reply}.")
+
+    def leave(self, worker: str) -> None:
+        """End the worker's lease now, so that `recover` takes what it holds."""
+        self._held.pop(worker, None)
+        self._unsure.discard(worker)
+        self._client.call("ZADD", self._workers, "XX", 0, worker)
+
+    def recover(self) -> list[Recovered]:
+        """Take what dead workers hold, and give it back, or to the dead letters."""
+        found: list[Recovered] = []
+        now = self._client.now()
+        most = self._options.max_deliveries or ""
+        more = 1
+        while more:
+            more, rows = self._run(self.scripts.recover, (now, now + self._options.lease, most))
+            for task_id, worker, attempt, dead in rows:
+                found.append(Recovered(text(task_id), text(worker), int(attempt), dead == 1))
+                self._held.pop(text(worker), None)
+        return found
+
+    def depth(self) -> Depth:
+        """How many tasks are where, at one moment."""
+        return Depth(*map(int, self._run(self.scripts.depth)))
+
+    def dead(self, limit: int = 100) -> list[DeadItem]:
+        """XRANGE of the dead letters."""
+        rows = self._client.call("XRANGE", self._dead, "-", "+", "COUNT", limit)
+        return [dead_item(tag, fields) for tag, fields in rows]
+
+    def redrive(self, items: Sequence[DeadItem]) -> int:
+        """To the places they came from, with no attempts."""
+        moved = 0
+        for start in range(0, len(items), BATCH_SIZE):
+            tags = [item.tag for item in items[start : start + BATCH_SIZE]]
+            moved += int(self._run(self.scripts.redrive, tags))
+        return moved
+
+    def purge(self) -> int:
+        """UNLINK of everything, with the number of tasks that were there."""
+        return int(self._run(self.scripts.purge))
+
+    def waits(self) -> dict[str, float]:
+        """The leases."""
+        now = self._client.now()
+        flat = self._client.call("ZRANGE", self._workers, 0, -1, "WITHSCORES")
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {text(worker): float(ends) - now for worker, ends in pairs}
+
+    # --- what a kind says ---------------------------------------------------------------------
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the scripts need to be there."""
+
+    def _put_commands(self, items: Sequence[QueueItem]) -> list[Command] | None:
+        """Commands that do for tasks that are plain; None to leave those to the script, too."""
+        del items
+        return None
+
+    @abstractmethod
+    def _block(self, worker: str, count: int, lease: Command, seconds: float) -> list[Row]:
+        """Renew the lease, and in the same breath wait in Redis for a task."""
+
+    # --- inside -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _told(self, worker: str) -> Iterator[None]:
+        """If this breaks, the worker may hold what it was never told of: it asks the next time."""
+        try:
+            yield
+        except BaseException:
+            self._unsure.add(worker)
+            raise
+
+    def _run(self, script: Script, arguments: Sequence[Argument] = ()) -> Reply:
+        [reply] = self._run_all([(script, arguments)])
+        return reply
+
+    def _run_all(self, calls: Sequence[tuple[Script, Sequence[Argument]]]) -> list[Reply]:
+        """Run scripts in one round trip; a server that lost everything is prepared again."""
+        try:
+            replies = run_many(self._client, calls, self.keys)
+            if any(_unprepared(reply) for reply in replies):
+                self._prepare()
+                again = [i for i, reply in enumerate(replies) if _unprepared(reply)]
+                new = run_many(self._client, [calls[i] for i in again], self.keys)
+                for i, reply in zip(again, new, strict=True):
+                    replies[i] = reply
+        except ExchangeBroken as broken:
+            raise broken.cause from None
+        for (script, _), reply in zip(calls, replies, strict=True):
+            if isinstance(reply, REFUSALS):
+                raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
+        return replies
+
+    def _put_batch(self, batch: Sequence[QueueItem], now: float) -> list[Outcome]:
+        most = self._options.max_length
+        if most is None and not any(item.unique or item.delay for item in batch):
+            commands = self._put_commands(batch)
+            if commands is not None:
+                replies = self._client.exchange(*commands)
+                return [r if isinstance(r, REFUSALS) else True for r in replies]
+        arguments: list[Argument] = ["" if most is None else most]
+        for item in batch:
+            due = now + item.delay if item.delay else 0
+            arguments += [item.priority + 1, item.id, item.body, int(item.unique), due]
+        [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
+        if isinstance(reply, REFUSALS):
+            return [reply]
+        return [FULL if answer < 0 else answer == 1 for answer in reply]
+
+    def _take_call(self, worker: str, count: int, now: float) -> tuple[Script, Sequence[Argument]]:
+        return self.scripts.take, (now, now + self._options.lease, worker, count)
+
+    def _never_told(self, worker: str, count: int) -> list[Delivery]:
+        """What was given to the worker in an answer that never arrived."""
+        if worker not in self._unsure:
+            return []
+        known = self._held.get(worker, set())
+        rows = self._run(self.scripts.holds, (worker,))
+        found = [d for d in (delivery(worker, row) for row in rows) if d.tag not in known]
+        if len(found) <= count:
+            self._unsure.discard(worker)
+        self._held.setdefault(worker, set()).update(d.tag for d in found[:count])
+        return found[:count]
+
+    def _hand_out(self, worker: str, rows: Sequence[Row]) -> list[Delivery]:
+        found = [delivery(worker, row) for row in rows]
+        self._held.setdefault(worker, set()).update(d.tag for d in found)
+        return found
+
+    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
+        for item in deliveries:
+            self._held.get(item.worker, set()).discard(item.tag)
+
+    def _wait(self, worker: str, count: int, left: float, due_s: float) -> list[Delivery]:
+        """Block until something is there, or for a while."""
+        seconds = min(left, LONGEST_BLOCK_S, self._options.lease / 3)
+        seconds = min(seconds, self._client.options.timeout / 2)
+        if not self._client.options.clock.manual:
+            seconds = min(seconds, due_s)
+        if seconds < 0.001:  # Redis would wait for ever
+            return []
+        ends = self._client.now() + self._options.lease
+        lease: Command = ("ZADD", self._workers, "GT", ends, worker)
+        with self._told(worker):
+            try:
+                rows = self._block(worker, count, lease, seconds)
+            except ExchangeBroken as broken:
+                raise broken.cause from None
+            found = sorted(self._hand_out(worker, rows), key=lambda item: -item.priority)
+        self.release(found[count:])  # one came in each of several streams at once
+        return found[:count]
+
+    def _move(
+        self, script: Script, moves: Sequence[tuple[Delivery, tuple[Argument, ...]]]
+    ) -> list[bool]:
+        if not moves:
+            return []
+        calls = [(script, (item.worker, *item.tag.split()[:2], *facts)) for item, facts in moves]
+        replies = self._run_all(calls)
+        self._let_go([item for item, _ in moves])
+        return [reply == 1 for reply in replies]
+
+
+def _ack_arguments(deliveries: Sequence[Delivery]) -> list[Argument]:
+    arguments: list[Argument] = []
+    for item in deliveries:
+        place, entry, unique = item.tag.split()
+        arguments += [item.worker, place, entry, item.id if unique == "1" else ""]
+    return arguments
+
+
+def _errors(delivery: Delivery, error: str) -> str:
+    return json.dumps([*delivery.errors, error] if error else delivery.errors)
+
+
+def _unprepared(reply: Reply) -> bool:
+    return isinstance(reply, REFUSALS) and "NOGROUP" in str(reply)

@@ -1,0 +1,90 @@
+"""Putting many tasks in few round trips, and saying of each whether it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from labkit.broker import QueueItem, QueueOptions
+from labkit.brokers.redis.client import REFUSALS, ExchangeBroken
+from labkit.errors import BatchError, BrokerUnavailable, QueueFull
+
+BATCH_SIZE = 500
+BATCH_BYTES = 4 * 1024 * 1024
+"""Most that goes in one round trip: one task, or less than both of these."""
+
+FULL = "full"
+
+Outcome = bool | str | Exception
+"""Of one task: True (in), False (not unique), `FULL`, or Redis' own refusal."""
+
+
+def put_in_batches(
+    items: Sequence[QueueItem],
+    put: Callable[[Sequence[QueueItem]], list[Outcome]],
+    options: QueueOptions,
+) -> list[bool]:
+    """Put all; `put` does one batch, and may end early at one that is refused.
+
+    Raises:
+        BrokerUnavailable: for a single task.
+        BatchError: says which are in, which are not, and which may be.
+    """
+    accepted: list[bool] = []
+    while len(accepted) < len(items):
+        start = len(accepted)
+        batch = _batch(items, start)
+        try:
+            outcomes = put(batch)
+        except ExchangeBroken as broken:
+            if len(items) == 1:
+                raise broken.cause from None
+            known = start + len(broken.replies)
+            reached = start + len(batch)
+            raise BatchError(
+                str(broken.cause),
+                sent=range(known),
+                unknown=range(known, reached),
+                unsent=range(reached, len(items)),
+            ) from None
+        except BrokerUnavailable as error:
+            if len(items) == 1:
+                raise
+            raise BatchError(
+                str(error), sent=range(start), unsent=range(start, len(items))
+            ) from None
+        known_ones = [outcome for outcome in outcomes if isinstance(outcome, bool)]
+        if len(known_ones) < len(batch):
+            raise _refused(outcomes, start, len(items), options)
+        accepted += known_ones
+    return accepted
+
+
+def _batch(items: Sequence[QueueItem], start: int) -> Sequence[QueueItem]:
+    """As many as go in one round trip."""
+    batch = items[start : start + BATCH_SIZE]
+    size = 0
+    for index, item in enumerate(batch):
+        size += len(item.body)
+        if size > BATCH_BYTES and index:
+            return batch[:index]
+    return batch
+
+
+def _refused(
+    outcomes: Sequence[Outcome], start: int, total: int, options: QueueOptions
+) -> BatchError:
+    """Some of a batch were not taken; what comes after it was not sent."""
+    refused = {i for i, outcome in enumerate(outcomes, start) if not isinstance(outcome, bool)}
+    wrong = sorted(refused)
+    reached = start + len(outcomes)
+    sent = [i for i in range(reached) if i not in refused]
+    unsent = [*wrong, *range(reached, total)]
+    first = outcomes[wrong[0] - start]
+    if isinstance(first, REFUSALS):
+        return BatchError(f"Redis refused: {first}.", sent=sent, unsent=unsent)
+    return QueueFull(
+        f"The queue holds {options.max_length:,} tasks and no more. Wait until workers have done "
+        "some, or give it a larger max_length.",
+        sent=sent,
+        unsent=unsent,
+    )

@@ -1,0 +1,68 @@
+"""From what Redis keeps of a task to what the contract says; what is not ours is kept, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from labkit.broker import DeadItem, Delivery, Priority
+
+Row = Sequence[Any]
+"""Place (1, 2, 3), entry, and a flat list of fields and values."""
+
+
+def delivery(worker: str, row: Row) -> Delivery:
+    """A task in a worker's hands."""
+    place, entry, fields = row
+    known = _facts(entry, fields)
+    unique = "1" if known.get(b"u") == b"1" else "0"
+    return Delivery(
+        id=text(known[b"i"]),
+        body=known[b"b"],
+        attempt=_number(known.get(b"a")) + 1,
+        worker=worker,
+        priority=Priority(int(place) - 1),
+        errors=_errors(known.get(b"e")),
+        tag=f"{int(place)} {text(entry)} {unique}",
+    )
+
+
+def dead_item(entry: bytes, fields: Sequence[bytes]) -> DeadItem:
+    """A dead letter."""
+    known = _facts(entry, fields)
+    return DeadItem(
+        id=text(known[b"i"]),
+        body=known[b"b"],
+        attempts=_number(known.get(b"a")),
+        errors=_errors(known.get(b"e")),
+        reason=text(known.get(b"r", b"")),
+        died=float(known.get(b"t", b"0")),
+        tag=text(entry),
+    )
+
+
+def text(raw: bytes) -> str:
+    """A name, whatever its bytes."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _facts(entry: bytes, fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The fields; of what somebody else has put there, the bytes. The scripts do the same."""
+    known = dict(zip(fields[::2], fields[1::2], strict=True))
+    if b"i" in known and b"b" in known:
+        return known
+    return {b"i": entry, b"b": b" ".join(fields)}
+
+
+def _number(raw: bytes | None) -> int:
+    return int(raw) if raw and raw.isdigit() else 0
+
+
+def _errors(raw: bytes | None) -> tuple[str, ...]:
+    if raw is None or raw == b"[]":
+        return ()
+    try:
+        return tuple(map(str, json.loads(raw)))
+    except (ValueError, TypeError):
+        return (text(raw),)

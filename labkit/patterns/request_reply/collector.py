@@ -1,0 +1,197 @@
+"""The reading end of a requester: one inbox, and all who wait for something in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from labkit.broker import ReplyInbox
+from labkit.clock import Clock
+from labkit.errors import (
+    ConfigurationError,
+    DecodeError,
+    LabkitError,
+    NotConnected,
+    RemoteError,
+    RequestTimeout,
+)
+from labkit.message import Message
+from labkit.patterns.request_reply.envelope import ERROR, error_facts, on_clock, read_reply
+from labkit.patterns.request_reply.ledger import RequesterLedger
+from labkit.patterns.request_reply.outcome import Pending, Reply, Result
+from labkit.patterns.request_reply.waiting import Closed, Stray, Waiting
+
+_SLICE_S = 0.25
+"""Longest single wait of whoever reads the inbox: so long may `close` take."""
+
+_MOST_REPLIES = 500
+"""Replies taken from the inbox at once."""
+
+
+class Collector:
+    """Gives each reply to the request that it answers, or to none. Safe to use from many threads.
+
+    One thread reads the inbox for all that wait; when it is done, another takes its place.
+
+    Attributes:
+        taken: bodies that came out of the inbox so far.
+    """
+
+    def __init__(self, name: str, clock: Clock, ledger: RequesterLedger, max_bytes: int) -> None:
+        self._name = name
+        self._clock = clock
+        self._ledger = ledger
+        self._max_bytes = max_bytes
+        self.taken = 0
+        self._inbox: ReplyInbox | None = None
+        self._waiting = Waiting()
+        self._reading = False
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def inbox(self) -> ReplyInbox | None:
+        """The inbox, while there is one."""
+        return self._inbox
+
+    def require_inbox(self) -> ReplyInbox:
+        """The inbox.
+
+        Raises:
+            NotConnected: there is none.
+        """
+        inbox = self._inbox
+        if inbox is None:
+            raise NotConnected(
+                f"Requester {self._name!r} is not connected. Call connect() first, or use "
+                "'with Requester(lab) as requester:'."
+            )
+        return inbox
+
+    def open(self, inbox: ReplyInbox) -> None:
+        """Read from this inbox from now on."""
+        self._inbox = inbox
+
+    def close(self) -> None:
+        """Close the inbox; what still waits is given up."""
+        with self._changed:
+            inbox, self._inbox = self._inbox, None
+            for pending in self._waiting.waiting():
+                self._abandon(pending)
+            while self._reading:
+                self._changed.wait()
+        if inbox is not None:
+            inbox.close()
+
+    def expect(self, pending: Pending) -> None:
+        """A reply to this request is welcome from now on."""
+        with self._changed:
+            self._waiting.add(pending)
+
+    def fail(self, pending: Pending, error: LabkitError) -> bool:
+        """It was not sent. False if it has ended before."""
+        with self._changed:
+            return self._waiting.give_up(pending, error)
+
+    def abandon(self, pending: Pending) -> None:
+        """Nobody waits for it any more."""
+        with self._changed:
+            self._abandon(pending)
+
+    def end(self, pending: Pending) -> Result:
+        """How it ended; if it has not, it does now, in a `RequestTimeout`."""
+        with self._changed:
+            if pending.result is None and self._waiting.give_up(pending, _timeout(pending)):
+                self._ledger.timed_out(pending)
+            if pending.result is None:
+                raise ConfigurationError(f"{pending!r} is not a request of {self._name!r}.")
+            return pending.result
+
+    def wait(self, done: Callable[[], bool], timeout: float) -> None:
+        """Wait until `done()`, at most `timeout` seconds, after one look into the inbox at least.
+
+        Raises:
+            NotConnected: there is no inbox, or no longer.
+            BrokerRefused: the broker answers with an error.
+        """
+        until = time.monotonic() + timeout
+        looked = False
+        while True:
+            with self._changed:
+                left = max(0.0, until - time.monotonic())
+                if done() or (looked and left <= 0):
+                    return
+                looked = True
+                if self._reading:  # somebody is looking for us
+                    self._changed.wait(left)
+                    continue
+                inbox = self.require_inbox()
+                self._reading = True
+                count = min(_MOST_REPLIES, max(1, len(self._waiting)))
+            self._read(inbox, count, min(_SLICE_S, left))
+
+    def _read(self, inbox: ReplyInbox, count: int, timeout: float) -> None:
+        bodies: list[bytes] = []
+        try:
+            bodies = inbox.poll(count, timeout)
+            self._ledger.heard(inbox.connected)
+        finally:
+            with self._changed:
+                for body in bodies:
+                    self._take(body)
+                self._reading = False
+                self._changed.notify_all()
+
+    def _take(self, body: bytes) -> None:
+        self.taken += 1
+        try:
+            reply, correlation_id = read_reply(body, self._max_bytes)
+        except DecodeError as error:
+            self._ledger.unreadable(error)
+            return
+        found = self._waiting.answered(correlation_id)
+        if isinstance(found, Closed):
+            self._ledger.stray(found, reply)
+        elif self._too_late(found, reply):
+            found.result = _timeout(found)
+            self._ledger.timed_out(found)
+            late = Closed(Stray.LATE, found.service, found.message.label)
+            self._ledger.stray(late, reply)
+        else:
+            self._settle(found, reply)
+
+    def _too_late(self, pending: Pending, reply: Message) -> bool:
+        """Whether it was sent after the deadline, where one clock knows both times.
+
+        For a reply that comes while somebody waits this is never so. In a lesson, where a handler
+        lets the time pass and the reply is collected afterwards, it is what would have happened.
+        """
+        began, replied = on_clock(pending.message, self._clock), on_clock(reply, self._clock)
+        if began is None or replied is None:
+            return False
+        return replied - began > pending.timeout * 1e9
+
+    def _settle(self, pending: Pending, message: Message) -> None:
+        sent_ns = pending.message.metadata["sent_ns"]
+        reply = Reply(pending.service, message, (self._clock.monotonic_ns() - sent_ns) / 1e9)
+        failed = message.type == ERROR
+        pending.result = _remote_error(reply) if failed else reply
+        self._ledger.replied(pending, reply, error=failed)
+
+    def _abandon(self, pending: Pending) -> None:
+        if self._waiting.give_up(pending, _timeout(pending)):
+            self._ledger.abandoned(pending)
+
+
+def _timeout(pending: Pending) -> RequestTimeout:
+    return RequestTimeout(pending.service, pending.correlation_id, pending.timeout)
+
+
+def _remote_error(reply: Reply) -> RemoteError:
+    kind, text, trace = error_facts(reply.message)
+    return RemoteError(
+        kind, text, service=reply.service, responder=reply.responder, remote_traceback=trace
+    )

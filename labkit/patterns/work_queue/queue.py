@@ -1,0 +1,291 @@
+"""The queue as seen by whoever puts tasks into it, and by whoever looks after it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from labkit.broker import Depth, Priority, QueueBroker, QueueItem, QueueKind, QueueOptions
+from labkit.broker import Recovered as RecoveredTask
+from labkit.errors import (
+    BatchError,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    LabkitError,
+    QueueFull,
+    ValidationError,
+    describe,
+)
+from labkit.message import DEFAULT_MAX_BYTES, Message
+from labkit.patterns.statistics import ErrorRecord, Tally
+from labkit.patterns.work_queue.letters import DeadLetter, DeadLetters
+from labkit.patterns.work_queue.statistics import QueueStatistics
+from labkit.patterns.work_queue.task import DEFAULT_TYPE, NewTask, Ticket
+from labkit.trace import Action
+
+BROKER = "broker"
+_LOOK_AGAIN_S = 0.02
+
+
+class WorkQueue:
+    """A queue of tasks: each goes to one of many workers, **at least once**.
+
+    A task leaves the queue when a worker has acknowledged it. May be used from several threads.
+
+    Args:
+        lab: an open broker, from `labkit.connect()`.
+        name: names the queue.
+        lease: seconds after which a worker that has not been heard counts as dead; its tasks go
+            to others then. How long a task takes does not matter.
+        max_length: most tasks that wait, are delayed or in flight; None for no bound.
+        max_deliveries: a task whose workers died so often is a dead letter; None for no bound.
+        kind: how the broker keeps the tasks: "stream" or "list".
+        sender: the name in the tasks.
+        max_bytes: largest encoded task.
+    """
+
+    def __init__(
+        self,
+        lab: QueueBroker,
+        name: str,
+        *,
+        lease: float = 30.0,
+        max_length: int | None = None,
+        max_deliveries: int | None = 20,
+        kind: QueueKind | str = QueueKind.STREAM,
+        sender: str = "producer",
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        _check_name("A queue", name)
+        _check_name("A sender", sender)
+        self.lab = lab
+        self.name = name
+        self.sender = sender
+        self.max_bytes = max_bytes
+        self.options = _options(lease, max_length, max_deliveries, kind)
+        self.tasks = lab.open_queue(name, self.options)
+        self._epoch = lab.clock.new_epoch()
+        self._numbers = itertools.count(1)
+        self._tally = Tally()
+        self._lock = threading.Lock()
+
+    def put(
+        self,
+        content: Any,
+        *,
+        id: str | None = None,
+        delay: float = 0.0,
+        priority: Priority | str = Priority.NORMAL,
+        type: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Ticket:
+        """Add one task; what the arguments mean stands at `NewTask`.
+
+        Raises:
+            ValidationError: it cannot be written down; nothing was sent.
+            ConfigurationError: a negative delay, or an unknown priority.
+            QueueFull: there is no room.
+            BrokerUnavailable: its `sent` tells whether the task may be in.
+        """
+        new = NewTask(content, id, delay, priority, type, metadata)
+        message, item = self._stamp(new)
+        self._record(Action.SENT, message, actor=self.sender)
+        try:
+            [accepted] = self.tasks.put([item])
+        except (BatchError, BrokerUnavailable, BrokerRefused) as error:
+            self._failed(message, error)
+            raise
+        return self._answered(message, item, accepted)
+
+    def put_many(self, items: Iterable[Any]) -> list[Ticket]:
+        """Add many tasks in few round trips, in order. An item is a content or a `NewTask`.
+
+        Raises:
+            QueueFull: there is no room for all; says which are in.
+            BatchError: says which are in, which are not, and which may be. If one of them cannot
+                be written down, none is sent.
+        """
+        stamped = self._stamp_all(list(items))
+        if self.lab.trace.enabled:
+            for message, _ in stamped:
+                self._record(Action.SENT, message, actor=self.sender)
+        try:
+            accepted = self.tasks.put([item for _, item in stamped])
+        except BatchError as error:
+            for index in error.sent:
+                self._answered(*stamped[index], True)
+            for index in sorted((*error.unknown, *error.unsent)):
+                self._failed(stamped[index][0], error)
+            raise
+        except (BrokerUnavailable, BrokerRefused) as error:
+            self._failed(stamped[0][0], error)
+            raise
+        return [self._answered(*pair, yes) for pair, yes in zip(stamped, accepted, strict=True)]
+
+    def depth(self) -> Depth:
+        """How many tasks are ready, in flight, delayed and dead."""
+        return self.tasks.depth()
+
+    def wait_until_done(self, timeout: float = 30.0) -> bool:
+        """Wait until no task is ready, in flight or delayed; False after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.depth().unfinished:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
+    def dead_letters(self, limit: int = 1000) -> DeadLetters:
+        """The tasks that nobody will try again, oldest first."""
+        return DeadLetters(DeadLetter.read(i, self.max_bytes) for i in self.tasks.dead(limit))
+
+    def redrive(self, ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back, as if new: all, or those of these ids; returns how many."""
+        if isinstance(ids, str):
+            raise ConfigurationError(f'redrive takes several ids: redrive(["{ids}"]).')
+        letters = self.tasks.dead(max(1, self.depth().dead))
+        if ids is not None:
+            wanted = set(ids)
+            letters = [letter for letter in letters if letter.id in wanted]
+        return self.tasks.redrive(letters)
+
+    def purge(self) -> int:
+        """Forget every task, those in flight and the dead ones, too; returns how many."""
+        return self.tasks.purge()
+
+    def recover(self) -> list[RecoveredTask]:
+        """Take tasks from workers whose lease has run out, for others; workers do so, too."""
+        found = self.tasks.recover()
+        for task in found:
+            self._tally.add(self.name, recovered=1)
+            action = Action.DEAD if task.dead else Action.RECOVERED
+            self.lab.trace.record(
+                BROKER,
+                action,
+                channel=self.name,
+                message_id=task.id,
+                detail=f"from {task.worker.rpartition('/')[0]}, attempt {task.attempt}",
+            )
+        return found
+
+    def leases(self) -> dict[str, float]:
+        """For each worker that holds tasks or may, the seconds until it counts as dead."""
+        return {w.rpartition("/")[0] or w: left for w, left in self.tasks.waits().items()}
+
+    def stats(self) -> QueueStatistics:
+        """What was put here, up to now."""
+        return self._tally.fill(QueueStatistics, self.name)
+
+    def __len__(self) -> int:
+        return self.depth().unfinished
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<WorkQueue {self.name!r} ({self.options.kind}), {self.lab.name}>"
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _stamp(self, new: NewTask) -> tuple[Message, QueueItem]:
+        """The task as a message, and as what the broker keeps."""
+        if not (new.delay >= 0 and math.isfinite(new.delay)):
+            raise ConfigurationError(f"A delay is in seconds from now, got {new.delay}.")
+        priority = _priority(new.priority)
+        if new.id is not None and (not isinstance(new.id, str) or not new.id):
+            raise ConfigurationError(f"A task's id is a non-empty str, got {new.id!r}.")
+        clock = self.lab.clock
+        message = self._message(new)
+        with self._lock:
+            task_id = new.id or f"{self.sender}/{self._epoch}/{self.name}/{next(self._numbers)}"
+        facts: dict[str, Any] = {"message_id": task_id, "epoch": self._epoch}
+        if priority is not Priority.NORMAL:
+            facts["priority"] = priority.name.lower()
+        message = message.with_metadata(**facts, sent_ns=clock.monotonic_ns())
+        body = message.encode(self.max_bytes)
+        return message, QueueItem(task_id, body, new.id is not None, new.delay, priority)
+
+    def _message(self, new: NewTask) -> Message:
+        if not isinstance(new.content, Message):
+            kind = new.type or DEFAULT_TYPE
+            return Message.new(
+                kind, new.content, sender=self.sender, metadata=new.metadata, clock=self.lab.clock
+            )
+        if new.type is not None or new.metadata is not None:
+            raise ConfigurationError("A ready Message brings its type and metadata; pass it alone.")
+        return new.content
+
+    def _stamp_all(self, items: Sequence[Any]) -> list[tuple[Message, QueueItem]]:
+        stamped = []
+        for index, item in enumerate(items):
+            try:
+                stamped.append(self._stamp(item if isinstance(item, NewTask) else NewTask(item)))
+            except (ValidationError, ConfigurationError) as error:
+                raise BatchError(
+                    f"Task {index} cannot be put, so none was: {error}", unsent=range(len(items))
+                ) from error
+        return stamped
+
+    def _answered(self, message: Message, item: QueueItem, accepted: bool) -> Ticket:
+        if accepted:
+            self._tally.add(self.name, messages=1, bytes=len(item.body))
+            self._tally.seen_at(message.metadata["sent_ns"])
+        else:
+            self._tally.add(self.name, refused=1)
+        action = Action.ACCEPTED if accepted else Action.DUPLICATE
+        detail = "" if accepted else "refused: this id is in the queue"
+        self._record(action, message, detail)
+        return Ticket(item.id, accepted)
+
+    def _failed(self, message: Message, error: LabkitError) -> None:
+        text = describe(error)
+        self._tally.add(self.name, failed=1)
+        self._tally.errors.append(ErrorRecord(self.name, message.id, text))
+        full = "the queue is full" if isinstance(error, QueueFull) else text
+        self._record(Action.SEND_FAILED, message, full, actor=self.sender)
+
+    def _record(
+        self, action: Action, message: Message, detail: str = "", *, actor: str = BROKER
+    ) -> None:
+        if not self.lab.trace.enabled:
+            return
+        self.lab.trace.record(
+            actor,
+            action,
+            channel=self.name,
+            message_id=message.id,
+            label=message.label,
+            detail=detail,
+        )
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name or "{" in name or "}" in name:
+        raise ConfigurationError(f"{what} has a name, a str without braces, got {name!r}.")
+
+
+def _priority(given: Priority | str) -> Priority:
+    try:
+        return Priority[given.upper()] if isinstance(given, str) else Priority(given)
+    except (KeyError, ValueError):
+        known = ", ".join(repr(priority.name.lower()) for priority in Priority)
+        raise ConfigurationError(f"A priority is one of {known}, got {given!r}.") from None
+
+
+def _options(
+    lease: float, max_length: int | None, max_deliveries: int | None, kind: QueueKind | str
+) -> QueueOptions:
+    if not (lease > 0 and math.isfinite(lease)):
+        raise ConfigurationError(f"A lease is in seconds and above 0, got {lease}.")
+    for name, most in {"max_length": max_length, "max_deliveries": max_deliveries}.items():
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise ConfigurationError(f"{name} is a whole number from 1, or None, got {most!r}.")
+    kinds = [k.value for k in QueueKind]
+    if kind not in kinds:
+        raise ConfigurationError(f"A queue's kind is one of {', '.join(kinds)}, got {kind!r}.")
+    return QueueOptions(lease, max_length, max_deliveries, QueueKind(kind))
