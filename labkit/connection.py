@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from labkit.backoff import Backoff
-from labkit.broker import PubSubBroker
+from labkit.broker import Lab
 from labkit.clock import Clock, SystemClock
 from labkit.errors import ConfigurationError, LabkitError
 from labkit.options import Options, redact
@@ -48,7 +48,7 @@ def connect(
     reconnect: Backoff | None = None,
     clock: Clock | None = None,
     trace: Trace | bool = True,
-) -> PubSubBroker:
+) -> Lab:
     """Open a broker.
 
     Args:
@@ -104,9 +104,7 @@ def connect(
     return _open(url, options)
 
 
-def _open(
-    url: str, options: Options, *, on_close: Callable[[], None] | None = None
-) -> PubSubBroker:
+def _open(url: str, options: Options, *, on_close: Callable[[], None] | None = None) -> Lab:
     scheme, separator, _ = url.partition("://")
     if url == "embedded":
         scheme, separator, url = "embedded", "://", EMBEDDED_URL
@@ -118,7 +116,7 @@ def _open(
     if options.tls_ca is not None:
         _check_tls(scheme, options.tls_ca)
     backend = import_module(_BACKENDS[scheme])
-    return cast(PubSubBroker, backend.open_broker(url, options, on_close=on_close))
+    return cast(Lab, backend.open_broker(url, options, on_close=on_close))
 
 
 def _check_tls(scheme: str, tls_ca: str) -> None:
@@ -132,7 +130,7 @@ def _check_tls(scheme: str, tls_ca: str) -> None:
         raise ConfigurationError(f"tls_ca={tls_ca!r} is not a file.")
 
 
-def _auto(options: Options) -> PubSubBroker:
+def _auto(options: Options) -> Lab:
     """The best broker to be had, in the order that `connect` documents."""
     from labkit import servers
 

@@ -7,6 +7,7 @@ broker keeps.
 """
 
 from labkit.broker.base import Broker, Capabilities, Capability, CommandLog, Support
+from labkit.broker.lab import Lab
 from labkit.broker.pubsub import (
     Gap,
     Mark,
@@ -43,6 +44,7 @@ __all__ = [
     "Depth",
     "Gap",
     "Handover",
+    "Lab",
     "Mark",
     "Polled",
     "Priority",

@@ -2,8 +2,8 @@
 
 A task leaves the queue only when it is acknowledged. A worker holds a *lease*; when it stops
 renewing it, its tasks go back to the others. A worker that was only slow may then do a task that
-somebody else does, too: its late acknowledgement says so. What comes back, for whatever reason, goes
-to the end of its priority.
+somebody else does, too: its late acknowledgement says so. What comes back, for whatever reason,
+goes to the end of its priority.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class BrokerQueue(Protocol):
         Raises:
             QueueFull: there is no room for one of them; says which are in.
             BatchError: the connection broke; says which are in, which are not, which may be.
-            BrokerUnavailable: the same, for a single one.
+            BrokerUnavailable, BrokerRefused: the same, for a single one.
         """
 
     def take(self, worker: str, count: int, timeout: float) -> list[Delivery]:

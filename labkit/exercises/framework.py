@@ -44,7 +44,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from labkit.broker import PubSubBroker
+from labkit.broker import Lab
 from labkit.clock import StepClock
 from labkit.connection import EMBEDDED_URL, connect
 from labkit.errors import LabkitError
@@ -60,7 +60,7 @@ from labkit.exercises.running import (
 DEFAULT_TIMEOUT_S = 10.0
 """How long an answer may run: long for what a lab asks, short for someone who waits."""
 
-Check = Callable[[Any, PubSubBroker], None]
+Check = Callable[[Any, Lab], None]
 
 _DOES_NOTHING = frozenset(
     {"RESUME", "NOP", "COPY_FREE_VARS", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "LOAD_GLOBAL"}
@@ -219,7 +219,7 @@ def exercise(
     return make
 
 
-def fresh_lab() -> PubSubBroker:
+def fresh_lab() -> Lab:
     """An empty embedded broker on a `StepClock`, whatever broker the notebook uses."""
     return connect(EMBEDDED_URL, namespace="", clock=StepClock())
 

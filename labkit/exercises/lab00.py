@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit import Subscriber
-from labkit.broker import PubSubBroker, Receipt
+from labkit.broker import Lab, Receipt
 from labkit.exercises.framework import Wrong, exercise
 
 
@@ -16,7 +16,7 @@ from labkit.exercises.framework import Wrong, exercise
     expects="function",
     correct="The desk published without knowing who listens; the receipt tells how many did.",
 )
-def check_announce(announce: Callable[[PubSubBroker, str, str], Any], lab: PubSubBroker) -> None:
+def check_announce(announce: Callable[[Lab, str, str], Any], lab: Lab) -> None:
     """A board listens; the student's function publishes."""
     with Subscriber(lab, name="board") as board:
         board.psubscribe("*")
@@ -61,9 +61,7 @@ def check_announce(announce: Callable[[PubSubBroker, str, str], Any], lab: PubSu
     expects="function",
     correct="Subscribe first, publish second, drain third: nothing was kept, and nothing was lost.",
 )
-def check_hear_the_alert(
-    hear_the_alert: Callable[[PubSubBroker, str], Any], lab: PubSubBroker
-) -> None:
+def check_hear_the_alert(hear_the_alert: Callable[[Lab, str], Any], lab: Lab) -> None:
     """Only one order of subscribing, publishing and draining works."""
     got = hear_the_alert(lab, "ground stop")
     trace = lab.trace

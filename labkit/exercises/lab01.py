@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit import Message, families
-from labkit.broker import PubSubBroker
+from labkit.broker import Lab
 from labkit.errors import ValidationError
 from labkit.exercises.framework import Wrong, exercise
 
@@ -19,7 +19,7 @@ _STAMP = "2013-03-08T15:00:00.000Z"
     expects="function",
     correct="Type, level, text, service and sender are where an operator will look for them.",
 )
-def check_write_alert(write_alert: Callable[[], Any], _lab: PubSubBroker) -> None:
+def check_write_alert(write_alert: Callable[[], Any], _lab: Lab) -> None:
     """The right family first, then field by field."""
     message = write_alert()
     if not isinstance(message, Message):
@@ -63,7 +63,7 @@ def check_write_alert(write_alert: Callable[[], Any], _lab: PubSubBroker) -> Non
     expects="function",
     correct="Whoever wants only critical alerts can now subscribe to exactly those.",
 )
-def check_channel_for(channel_for: Callable[[Message], Any], _lab: PubSubBroker) -> None:
+def check_channel_for(channel_for: Callable[[Message], Any], _lab: Lab) -> None:
     """Alerts and logs by level, the rest by type."""
     for level in ("critical", "info"):
         alert = families.system_alert(level, "snow", service="s", sender="s", timestamp=_STAMP)
@@ -110,7 +110,7 @@ def check_channel_for(channel_for: Callable[[Message], Any], _lab: PubSubBroker)
     expects="function",
     correct="Old messages, new messages and rubbish: your reader survives all three.",
 )
-def check_read_delay(read_delay: Callable[[bytes], Any], _lab: PubSubBroker) -> None:
+def check_read_delay(read_delay: Callable[[bytes], Any], _lab: Lab) -> None:
     """New, old, neither, not a dict, not a message."""
 
     def body(content: Any) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labkit import Publisher, Subscriber
-from labkit.broker import PubSubBroker
+from labkit.broker import Lab
 from labkit.data import load_flights, stormy_day
 from labkit.exercises.framework import Wrong, exercise
 from labkit.patterns.statistics import SubscriberStatistics
@@ -19,7 +19,7 @@ from labkit.patterns.statistics import SubscriberStatistics
     expects="function",
     correct="Each message that the board wanted came once, and no other.",
 )
-def check_subscribe_board(subscribe_board: Callable[[Subscriber], Any], lab: PubSubBroker) -> None:
+def check_subscribe_board(subscribe_board: Callable[[Subscriber], Any], lab: Lab) -> None:
     """Each wanted channel once, the others never."""
     wanted = ("flights.JFK", "flights.EWR", "flights.LGA", "flights.BOS", "alerts.critical")
     unwanted = ("alerts.info", "alerts.warning", "weather")
@@ -62,7 +62,7 @@ def check_subscribe_board(subscribe_board: Callable[[Subscriber], Any], lab: Pub
     expects="function",
     correct="180 in all: one in four at Newark and LaGuardia. Lab 03 rebooks them.",
 )
-def check_count_cancelled(count_cancelled: Callable[[Subscriber], Any], lab: PubSubBroker) -> None:
+def check_count_cancelled(count_cancelled: Callable[[Subscriber], Any], lab: Lab) -> None:
     """The counts of the real day."""
     expected: dict[str, int] = {}
     for flight in load_flights():
@@ -118,9 +118,7 @@ def check_count_cancelled(count_cancelled: Callable[[Subscriber], Any], lab: Pub
     expects="function",
     correct="Late, lost, dropped, unreadable: four ways not to arrive, all of them counted.",
 )
-def check_never_handled(
-    never_handled: Callable[[SubscriberStatistics], Any], lab: PubSubBroker
-) -> None:
+def check_never_handled(never_handled: Callable[[SubscriberStatistics], Any], lab: Lab) -> None:
     """Statistics with one kind of loss at a time, then all together."""
     cases = {
         "missed_before": "messages that were sent before it subscribed",
