@@ -20,13 +20,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labkit import channels, errors, families
     from labkit.backoff import Backoff
-    from labkit.broker import Gap, Receipt
+    from labkit.broker import Gap, Priority, Receipt
     from labkit.clock import StepClock, SystemClock
     from labkit.connection import connect
     from labkit.errors import LabkitError
     from labkit.message import Message
     from labkit.patterns.pubsub import Incoming, Publisher, Subscriber
     from labkit.patterns.request_reply import Requester, Responder
+    from labkit.patterns.work_queue import (
+        NewTask,
+        OnceStore,
+        Reject,
+        Retry,
+        RetryPolicy,
+        Task,
+        Worker,
+        WorkerPool,
+        WorkQueue,
+    )
     from labkit.trace import Action, Trace, TraceEvent
 
 __version__ = "0.1.0"
@@ -38,15 +49,25 @@ _HOMES = {
     "Incoming": "labkit.patterns.pubsub",
     "LabkitError": "labkit.errors",
     "Message": "labkit.message",
+    "NewTask": "labkit.patterns.work_queue",
+    "OnceStore": "labkit.patterns.work_queue",
+    "Priority": "labkit.broker",
     "Publisher": "labkit.patterns.pubsub",
     "Receipt": "labkit.broker",
+    "Reject": "labkit.patterns.work_queue",
     "Requester": "labkit.patterns.request_reply",
     "Responder": "labkit.patterns.request_reply",
+    "Retry": "labkit.patterns.work_queue",
+    "RetryPolicy": "labkit.patterns.work_queue",
     "StepClock": "labkit.clock",
     "Subscriber": "labkit.patterns.pubsub",
     "SystemClock": "labkit.clock",
+    "Task": "labkit.patterns.work_queue",
     "Trace": "labkit.trace",
     "TraceEvent": "labkit.trace",
+    "WorkQueue": "labkit.patterns.work_queue",
+    "Worker": "labkit.patterns.work_queue",
+    "WorkerPool": "labkit.patterns.work_queue",
     "connect": "labkit.connection",
 }
 _MODULES = ("channels", "errors", "families")
@@ -58,15 +79,25 @@ __all__ = [
     "Incoming",
     "LabkitError",
     "Message",
+    "NewTask",
+    "OnceStore",
+    "Priority",
     "Publisher",
     "Receipt",
+    "Reject",
     "Requester",
     "Responder",
+    "Retry",
+    "RetryPolicy",
     "StepClock",
     "Subscriber",
     "SystemClock",
+    "Task",
     "Trace",
     "TraceEvent",
+    "WorkQueue",
+    "Worker",
+    "WorkerPool",
     "channels",
     "connect",
     "errors",

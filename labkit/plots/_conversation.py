@@ -31,6 +31,22 @@ class Fate(StrEnum):
     LOST = "lost"
     WAITING = "not handled yet"
     LATE = "missed by coming late"
+    REDELIVERED = "redelivered"
+    LATE_REPLY = "late, thrown away"
+    EXPIRED = "expired, dropped"
+
+
+class Deed(StrEnum):
+    """What an actor did with a message that it had taken, or what befell it."""
+
+    ACKED = "acked"
+    LATE_ACK = "late ack"
+    RETRYING = "retrying"
+    DEAD = "dead"
+    RETURNED = "returned"
+    CRASHED = "crashed"
+    RECOVERED = "recovered"
+    TIMED_OUT = "timed out"
 
 
 @dataclass(slots=True)
@@ -67,6 +83,18 @@ class Arrival:
     channel: str
     sending: Sending | None
     arrow: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A deed: whose, when, with which message."""
+
+    deed: Deed
+    actor: str
+    moment: Moment
+    sending: Sending | None
+    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -129,7 +157,11 @@ class Presence:
 
 @dataclass(slots=True)
 class Conversation:
-    """All of it. `senders` and `subscribers` are in the order of their lanes."""
+    """All of it. `senders` and `subscribers` are in the order of their lanes.
+
+    Messages on channels that are `pulled` (queues, services and the ways back from those) stay with
+    the broker until somebody takes them.
+    """
 
     sendings: list[Sending]
     arrivals: list[Arrival]
@@ -138,6 +170,25 @@ class Conversation:
     subscribers: list[str]
     moments: list[Moment]
     forgotten: int = 0
+    deeds: list[Done] = field(default_factory=list)
+    pulled: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+
+    @property
+    def queues(self) -> set[str]:
+        """Channels that are pulled, and no service's."""
+        return {c for c in self.pulled if c.removesuffix(" reply") not in self.services}
+
+    def pulling(self, arrival: Arrival) -> bool:
+        """Whether it was taken from the broker, and not pushed."""
+        return arrival.channel in self.pulled
+
+    def crash_of(self, actor: str) -> Moment | None:
+        """When it crashed, if it did not come back."""
+        mine = [a.moment for a in self.arrivals if a.subscriber == actor]
+        latest = max([Moment(float("-inf"), 0), *mine])
+        died = [d.moment for d in self.deeds if d.actor == actor and d.deed is Deed.CRASHED]
+        return min((moment for moment in died if moment > latest), default=None)
 
     @property
     def channels(self) -> list[str]:

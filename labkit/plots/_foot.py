@@ -78,7 +78,7 @@ class Foot:
     def _draw_axis(self, canvas: Canvas) -> None:
         layout, y = self.layout, self._axis_y
         if layout.by_time:
-            layout.scale.draw(canvas, y)
+            layout.scale.draw(canvas, y, top=min(layout.y.values()) - 12, grid=False)
             return
         canvas.line([(layout.left, y), (layout.right, y)], GREY, width=0.8)
         middle = (layout.left + layout.right) / 2

@@ -79,10 +79,11 @@ def worker_lanes(work: Work) -> list[Lane]:
     lanes = []
     for worker in sorted(work.workers):
         blocks = [
-            Block(task, stretch, stretch.start, stretch.begun, work.end_of(stretch))
+            Block(task, stretch, stretch.start, stretch.begun, stretch.finished)
             for task, stretch in hands
             if stretch.worker == worker
         ]
+        blocks.sort(key=lambda block: (block.begun, block.end))
         lanes.append(Lane(worker, blocks, first, last, work.crashes.get(worker, [])))
     return lanes
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from labkit.plots._conversation import BROKER, Arrival, Conversation, Fate, Moment, Sending
+from labkit.plots._conversation import BROKER, Arrival, Conversation, Deed, Fate, Moment, Sending
 from labkit.plots._placement import CLEARANCE, ROW, Box, Room, Segment
-from labkit.plots._timeline import TimeScale
+from labkit.plots._timeline import TimeScale, quiet_span
 from labkit.plots.style import MARGIN, NORMAL, SMALL, WIDTH, elide, legible, text_width, wrap
 
 Axis = Literal["auto", "time", "order"]
@@ -20,6 +20,7 @@ RIGHT_COLUMN = 92
 STOP_SHORT = 20
 """How far before a lane a broken arrow ends."""
 
+_IN_HAND = (Fate.DELIVERED, Fate.REDELIVERED)
 _SENDER_STEP = 64
 _BROKER_STEP = 70
 _STEPS = ((4, 76), (7, 66), (99_999, 58))
@@ -73,6 +74,7 @@ class Layout:
     last: float = field(init=False)
     by_time: bool = field(init=False, default=True)
     _places: dict[int, int] = field(init=False)
+    _cut: tuple[float, float] | None = field(init=False, default=None)
     strokes: list[Stroke] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,6 +88,7 @@ class Layout:
         self.left = MARGIN + longest + 14
         times = [moment.time for moment in self.talk.moments]
         self.first, self.last = min(times), max(times)
+        self._cut = quiet_span(times) if self.talk.pulled and self.axis == "auto" else None
         orders = sorted({moment.order for moment in self.talk.moments})
         self._places = {order: place for place, order in enumerate(orders)}
         self._stack()
@@ -106,6 +109,8 @@ class Layout:
         """The lines under a lane's name, two at most: what it hears, or what it is."""
         if name == BROKER:
             return [] if self.broker == BROKER else [BROKER]
+        if part := self._part(name):
+            return [part]
         presence = self.talk.presences.get(name)
         heard = presence.names if presence is not None else ()
         if not heard:
@@ -117,6 +122,16 @@ class Layout:
             if len(lines) <= 2:
                 break
         return lines[:2]
+
+    def _part(self, name: str) -> str:
+        """What somebody is at queues and services."""
+        talk = self.talk
+        asks = any(s.sender == name and s.channel in talk.services for s in talk.sendings)
+        serves = any(a.subscriber == name and a.channel in talk.services for a in talk.arrivals)
+        puts = any(s.sender == name and s.channel in talk.queues for s in talk.sendings)
+        works = any(a.subscriber == name and a.channel in talk.queues for a in talk.arrivals)
+        parts = {"requester": asks, "responder": serves, "producer": puts, "worker": works}
+        return ", ".join([part for part, is_so in parts.items() if is_so][:2])
 
     def _stack(self) -> None:
         y = self.top + (0 if any(self.rows.values()) else 14)
@@ -151,14 +166,15 @@ class Layout:
     def scale(self) -> TimeScale:
         """From times to pixels."""
         left, right = self.left + 24, self.right - 18
-        return TimeScale(left, right, self.first, self.last, before=24, after=18)
+        return TimeScale(left, right, self.first, self.last, before=24, after=18, cut=self._cut)
 
     def _draw_strokes(self) -> None:
         broker = self.y[BROKER]
         for sending in self.talk.sendings:
             start = (self.x(sending.sent), self.y[sending.sender])
             if sending.refused is not None:
-                end = (self._later(start[0], 1), broker - STOP_SHORT)
+                side = 1 if start[1] < broker else -1
+                end = (self._later(start[0], 1), broker - side * STOP_SHORT)
             elif sending.accepted is not None:
                 end = (self.x(sending.accepted), broker)
             else:
@@ -185,6 +201,8 @@ class Layout:
             start = max(self.left + 2, now - _SLANT * (1 + depth / 3))
         else:
             start = self._at_broker(arrival.sending)
+        if self.talk.pulling(arrival):  # it stayed with the broker until then
+            start = max(start, now - _SLANT * (1 + depth / 3))
         # A loss is noticed later than it happens: it stands where the message was on its way.
         guessed = arrival.fate in (Fate.LOST, Fate.WAITING) and arrival.sending is not None
         end = self._later(start, 1 + depth / 3) if guessed else max(now, start)
@@ -201,6 +219,28 @@ class Layout:
     def _later(self, x: float, steps: float) -> float:
         return min(x + _SLANT * steps, self.right - 8)
 
+    def bands(self) -> Iterator[tuple[Arrival, float, float]]:
+        """From where to where somebody had a message in hand that it had taken."""
+        for arrival in self.talk.arrivals:
+            if not self.talk.pulling(arrival) or arrival.fate not in _IN_HAND:
+                continue
+            if arrival.subscriber in self.talk.senders:
+                continue  # a reply is only read
+            ends = [
+                d.moment
+                for d in self.talk.deeds
+                if d.moment > arrival.moment
+                and (d.sending is arrival.sending or d.deed is Deed.CRASHED)
+                and d.actor == arrival.subscriber
+            ]
+            ends += [
+                s.sent
+                for s in self.talk.sendings
+                if s.sender == arrival.subscriber and s.sent > arrival.moment
+            ]
+            if ends:
+                yield arrival, self.x(arrival.moment), self.x(min(ends))
+
     def room(self) -> Room:
         """The room for words: arrows and lanes are in it, marks too."""
         room = Room(Box(MARGIN, self.top - 4, WIDTH - 4, self.bottom + 30))
@@ -215,4 +255,7 @@ class Layout:
                 room.boxes.append(Box.around(*stroke.end, 13, 13))
             if stroke.fate is None:
                 room.boxes.append(Box.around(*stroke.start, 9, 9))
+        for arrival, left, right in self.bands():
+            y = self.y[arrival.subscriber]
+            room.boxes.append(Box(left, y - 5, right + 6, y + 6))
         return room

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from labkit.plots._conversation import BROKER, Fate, Moment
+from labkit.plots._deeds import deed_spots, name_spots
 from labkit.plots._layout import Layout, Point
-from labkit.plots._placement import Anchor, Box, Room, place_labels
+from labkit.plots._placement import Box, Room, around, neighbours
 from labkit.plots.style import (
     GREY,
     INK,
     LOSS_INK,
     SMALL,
     Slant,
-    elide,
-    legible,
     line_height,
     text_width,
 )
 
-MOST_LABELS = 14
-"""With more labels than this, messages are numbered, and a table below says what they are."""
-MOST_NUMBERS = 40
-"""With more messages than this, arrows stand alone."""
-LABEL_WIDTH = 230
-_LABEL_ROWS = 5
 _SHORTEST_SILENCE = 40
 """Pixels of dotted lane that need no word: the mark at their end says it."""
-_NUMBER_ROWS = 4
 
 _WORD = {
     Fate.LOST: "lost",
@@ -37,6 +29,8 @@ _WORD = {
     Fate.FAILED: "failed",
     Fate.DUPLICATE: "duplicate",
     Fate.UNREADABLE: "unreadable",
+    Fate.LATE_REPLY: "late, thrown away",
+    Fate.EXPIRED: "expired, dropped",
 }
 _MANY = {"nobody listening": "with nobody listening", "duplicate": "duplicates"}
 
@@ -51,84 +45,13 @@ class Word:
     slant: Slant = "normal"
 
 
-@dataclass(slots=True)
-class Labels:
-    """The labels of the messages: text, number, or nothing but the reason why.
-
-    `placed` holds the index of the message, its anchor, the box and the text.
-    """
-
-    placed: list[tuple[int, Anchor, Box, str]] = field(default_factory=list)
-    key: list[tuple[int, int, str]] = field(default_factory=list)
-    why_not: str = ""
-
-
-def label_messages(
-    build: Callable[[dict[str, int]], Layout], senders: Sequence[str]
-) -> tuple[Layout, Room, Labels]:
-    """Find a layout in which every message can say what it is.
-
-    Full labels first, in as many rows as they need; then numbers with a key; then none, and why.
-    """
-    talk = build({}).talk
-    texts = {i: legible(s.label) for i, s in enumerate(talk.sendings) if s.label.strip()}
-    if len(talk.sendings) > MOST_NUMBERS:
-        layout = build({})
-        reason = f"{len(talk.sendings):,} messages are too many to name: arrows only."
-        return layout, layout.room(), Labels(why_not=reason if texts else "")
-    numbers = {i: str(n) for n, i in enumerate(texts, 1)}
-    shown = {i: elide(text, LABEL_WIDTH, SMALL) for i, text in texts.items()}
-    tries: list[tuple[dict[int, str], int, bool]] = [(numbers, _NUMBER_ROWS, False)]
-    tries.append((numbers, _NUMBER_ROWS, True))
-    if len(texts) <= MOST_LABELS:
-        tries.insert(0, (shown, _LABEL_ROWS, False))
-    for words, most, over_lines in tries:
-        found = _try(build, senders, words, most, over_lines)
-        if found is None:
-            continue
-        layout, room, placed = found
-        key = [(n, i, texts[i]) for n, i in enumerate(texts, 1)] if words is numbers else []
-        return layout, room, Labels(placed, key)
-    layout = build({})
-    return layout, layout.room(), Labels(why_not="Messages are too close together to name.")
-
-
-def _try(
-    build: Callable[[dict[str, int]], Layout],
-    senders: Sequence[str],
-    words: dict[int, str],
-    most: int,
-    over_lines: bool,
-) -> tuple[Layout, Room, list[tuple[int, Anchor, Box, str]]] | None:
-    rows = dict.fromkeys(senders, 0)
-    while True:
-        layout = build(rows)
-        room = layout.room()
-        placed: list[tuple[int, Anchor, Box, str]] = []
-        for sender in senders:
-            mine = [i for i in words if layout.talk.sendings[i].sender == sender]
-            anchors = [_anchor(layout, i, words[i]) for i in mine]
-            boxes = place_labels(anchors, room, rows[sender], over_lines=over_lines)
-            if boxes is None:
-                break
-            placed += [(i, a, b, words[i]) for i, a, b in zip(mine, anchors, boxes, strict=True)]
-        else:
-            return layout, room, placed
-        rows[sender] += 1
-        if rows[sender] > most:
-            return None
-
-
-def _anchor(layout: Layout, index: int, text: str) -> Anchor:
-    sending = layout.talk.sendings[index]
-    lane = layout.y[sending.sender]
-    return Anchor(layout.x(sending.sent), lane, text_width(text, SMALL) + 4)
-
-
-def place_words(layout: Layout, room: Room) -> tuple[list[Word], set[str]]:
+def place_words(layout: Layout, room: Room, shown: dict[int, str]) -> tuple[list[Word], set[str]]:
     """The words beside losses, gaps, comings and goings; and what there is no room to say."""
     words: list[Word] = []
     omitted: set[str] = set()
+    for text, boxes in name_spots(layout, shown):
+        if (box := room.place(boxes, tolerance=1)) is not None:
+            words.append(Word(text, box, GREY))
     for text, meaning, colour, slant, candidates in _wanted(layout):
         box = room.place(candidates, tolerance=3)
         if box is None:
@@ -162,39 +85,16 @@ def _fates(layout: Layout) -> Iterator[_Wanted]:
         if not arrival.arrow and arrival.fate in _WORD:
             spot = (layout.x(arrival.moment), layout.y[arrival.subscriber])
             spots.setdefault((arrival.subscriber, _WORD[arrival.fate]), []).append(spot)
+    colours = {}
+    for lane, word, colour, spot in deed_spots(layout):
+        spots.setdefault((lane, word), []).append(spot)
+        colours[word] = colour
     for (_, word), points in spots.items():
-        colour = GREY if word in ("not handled yet", "duplicate") else LOSS_INK
-        for group in _neighbours(points, text_width(word, SMALL) + 24):
+        usual = GREY if word in ("not handled yet", "duplicate") else LOSS_INK
+        colour = colours.get(word, usual)
+        for group in neighbours(points, text_width(word, SMALL) + 24):
             text = word if len(group) == 1 else f"{len(group)} {_MANY.get(word, word)}"
-            yield text, word, colour, "normal", _around(group, text)
-
-
-def _neighbours(points: Iterable[Point], reach: float) -> Iterator[list[Point]]:
-    """Points in groups whose members are too close for a word each."""
-    group: list[Point] = []
-    for point in sorted(points):
-        if group and point[0] - group[-1][0] > reach:
-            yield group
-            group = []
-        group.append(point)
-    if group:
-        yield group
-
-
-def _around(group: Sequence[Point], text: str) -> list[Box]:
-    """Where a word can stand beside its marks, best first."""
-    width, height = text_width(text, SMALL) + 4, line_height(SMALL)
-    (first, y), (last, y2) = group[0], group[-1]
-    middle = (first + last) / 2
-    right, left = last + 10 + width / 2, first - 10 - width / 2
-    spots = [(right, y2), (left, y)]
-    rises = [sign * rise for rise in (13, 17, 22, 28, 34) for sign in (-1, 1)]
-    for rise in rises:
-        spots += [(right - 6, y2 + rise), (left + 6, y + rise), (middle, y + rise)]
-    further = [(step, rise) for step in range(8, 57, 8) for rise in (0, *rises)]
-    for step, rise in sorted(further, key=lambda s: s[0] + 1.5 * abs(s[1])):
-        spots += [(right + step, y2 + rise), (left - step, y + rise)]
-    return [Box.around(x, up, width, height) for x, up in spots]
+            yield text, word, colour, "normal", around(group, text)
 
 
 def _gaps(layout: Layout) -> Iterator[_Wanted]:
@@ -238,7 +138,7 @@ def _comings(layout: Layout) -> Iterator[_Wanted]:
         by_lane.setdefault((name, word), []).append((x, layout.y[name]))
     for (_, word), points in by_lane.items():
         width = text_width(word, SMALL) + 4
-        for group in _neighbours(points, width + 8):
+        for group in neighbours(points, width + 8):
             (first, y), (last, _) = group[0], group[-1]
             xs = (first - width / 2, last + width / 2 + 4, (first + last) / 2)
             ys = (y - 15, y + 15, y - 21, y + 21, y - 27)

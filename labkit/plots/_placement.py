@@ -5,16 +5,18 @@ All positions are pixels of the finished picture, y pointing down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from labkit.plots.style import SMALL, line_height
+from labkit.plots.style import SMALL, line_height, text_width
 
 ROW = line_height(SMALL) + 3
 """Height of one row of labels."""
 CLEARANCE = 9
 """From a lane to the labels over it: the marker stands there."""
+
+Point = tuple[float, float]
 
 _PAD = 4
 _SHIFTS = (0.5, 0.3, 0.7, 0.12, 0.88, 0.02, 0.98)
@@ -218,3 +220,33 @@ def leader(anchor: Anchor, box: Box) -> Segment:
     """The line from a message up to its label."""
     x = min(max(anchor.x, box.left + 2), box.right - 2)
     return Segment(anchor.x, anchor.lane - CLEARANCE + 2, x, box.bottom)
+
+
+def neighbours(
+    points: Iterable[tuple[float, float]], reach: float
+) -> Iterator[list[tuple[float, float]]]:
+    """Points in groups whose members are too close for a word each."""
+    group: list[Point] = []
+    for point in sorted(points):
+        if group and point[0] - group[-1][0] > reach:
+            yield group
+            group = []
+        group.append(point)
+    if group:
+        yield group
+
+
+def around(group: Sequence[Point], text: str) -> list[Box]:
+    """Where a word can stand beside its marks, best first."""
+    width, height = text_width(text, SMALL) + 4, line_height(SMALL)
+    (first, y), (last, y2) = group[0], group[-1]
+    middle = (first + last) / 2
+    right, left = last + 10 + width / 2, first - 10 - width / 2
+    spots = [(right, y2), (left, y)]
+    rises = [sign * rise for rise in (13, 17, 22, 28, 34) for sign in (-1, 1)]
+    for rise in rises:
+        spots += [(right - 6, y2 + rise), (left + 6, y + rise), (middle, y + rise)]
+    further = [(step, rise) for step in range(8, 57, 8) for rise in (0, *rises)]
+    for step, rise in sorted(further, key=lambda s: s[0] + 1.5 * abs(s[1])):
+        spots += [(right + step, y2 + rise), (left - step, y + rise)]
+    return [Box.around(x, up, width, height) for x, up in spots]

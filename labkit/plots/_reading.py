@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from labkit.errors import ConfigurationError
+from labkit.plots._calls import services_in
 from labkit.plots._conversation import (
     BROKER,
     Arrival,
     Conversation,
+    Deed,
+    Done,
     Fate,
     Moment,
     Presence,
     Sending,
 )
+from labkit.plots._task_reading import OF_QUEUES
 from labkit.trace import Action, Trace, TraceEvent
 
 _WRITTEN_TO = re.compile(r"\b(\d+)\b")
@@ -32,10 +36,13 @@ def read(trace: Trace | Iterable[TraceEvent], actors: Sequence[str] | None = Non
     """
     enabled = trace.enabled if isinstance(trace, Trace) else True
     events = sorted(trace, key=lambda event: event.time)
-    reader = _Reader()
+    services = services_in(events)
+    queues = {e.channel for e in events if e.channel and str(e.action) in OF_QUEUES}
+    reader = _Reader(queues | services | {f"{name} reply" for name in services})
     for order, event in enumerate(events):
         reader.take(event, Moment(event.time, order))
     found = reader.finish()
+    found.services = frozenset(services)
     found.forgotten = trace.forgotten if isinstance(trace, Trace) else 0
     if not found.sendings and not found.arrivals:
         why = (
@@ -65,6 +72,7 @@ def _choose(found: Conversation, actors: Sequence[str]) -> None:
         for a in found.arrivals
         if a.subscriber in shown and (a.sending is None or id(a.sending) in kept)
     ]
+    found.deeds = [deed for deed in found.deeds if deed.actor in {*shown, BROKER}]
     found.presences = {n: p for n, p in found.presences.items() if n in shown}
 
 
@@ -76,13 +84,20 @@ _FATES = {
     Action.UNREADABLE: Fate.UNREADABLE,
     Action.DROPPED: Fate.DROPPED,
     Action.LOST: Fate.LOST,
+    Action.REDELIVERED: Fate.REDELIVERED,
+    Action.LATE_REPLY: Fate.LATE_REPLY,
+    Action.EXPIRED: Fate.EXPIRED,
 }
+_DEEDS = {str(deed): deed for deed in Deed}
 
 
 class _Reader:
     """Takes events in the order of time."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulled: Set[str]) -> None:
+        self.pulled = frozenset(pulled)
+        self.deeds: list[Done] = []
+        self.below: set[str] = set()
         self.sendings: list[Sending] = []
         self.by_id: dict[str, Sending] = {}
         self.arrivals: list[Arrival] = []
@@ -95,6 +110,10 @@ class _Reader:
             self._sender_did(event, moment)
         elif event.action in _FATES:
             self._arrived(event, moment)
+        elif str(event.action) in _DEEDS:
+            sending = self.by_id.get(event.message_id or "")
+            deed = Deed(str(event.action))
+            self.deeds.append(Done(deed, event.actor, moment, sending, event.detail))
         elif not self._came_or_went(event, moment):
             return
         self.moments.append(moment)
@@ -120,19 +139,25 @@ class _Reader:
             known.refused = moment
 
     def _arrived(self, event: TraceEvent, moment: Moment) -> None:
+        if event.action is Action.DUPLICATE and event.actor == BROKER:
+            return  # a queue refused a task that it had
         presence = self._presence(event.actor)
         sending = self.by_id.get(event.message_id or "")
         if sending is not None and not presence.joined:
             presence.heard_before = True  # its subscribing is older than the trace
         fate = _FATES[event.action]
+        if event.channel in self.pulled and event.actor not in self.senders:
+            self.below.add(event.actor)
         arrow = True
-        if fate in (Fate.FAILED, Fate.FILTERED):
+        if fate is Fate.UNREADABLE and sending is not None:
+            arrow = False
+        elif fate in (Fate.FAILED, Fate.FILTERED):
             mine = [a for a in self.arrivals[-50:] if a.subscriber == event.actor]
             arrow = not (
                 mine and mine[-1].sending is sending and mine[-1].fate is not Fate.FILTERED
             )
         self.arrivals.append(
-            Arrival(event.actor, fate, moment, event.channel or "?", sending, arrow)
+            Arrival(event.actor, fate, moment, event.channel or "?", sending, arrow, event.detail)
         )
 
     def _came_or_went(self, event: TraceEvent, moment: Moment) -> bool:
@@ -164,10 +189,18 @@ class _Reader:
         heard = {id(a.sending) for a in arrivals if a.sending}
         for sending in self.sendings:
             silent = id(sending) not in heard and sending.refused is None
-            sending.unheard = silent and not sending.written_to
-        subscribers = [name for name in self.presences if name not in self.senders]
+            nobody = sending.written_to == 0 or (sending.written_to is None and self.presences)
+            sending.unheard = silent and bool(nobody) and sending.channel not in self.pulled
+        senders = [name for name in self.senders if name not in self.below]
         return Conversation(
-            self.sendings, arrivals, self.presences, self.senders, subscribers, self.moments
+            self.sendings,
+            arrivals,
+            self.presences,
+            senders,
+            [name for name in self.presences if name not in senders],
+            self.moments,
+            deeds=self.deeds,
+            pulled=self.pulled,
         )
 
     def _follow(

@@ -13,9 +13,9 @@ _TOLD = 6
 """Subscribers told one by one in the alt text."""
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 message`, `2 messages`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """`1 message`, `2 messages`; `many` where that is not the noun with an s."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def listing(parts: Sequence[str]) -> str:

@@ -108,8 +108,7 @@ def _finding(samples: Samples) -> str:
     sizes = [counts.unfinished for _, counts in samples]
     most, last = max(sizes), samples[-1][1]
     began = samples[0][0]
-    peak = samples[sizes.index(most)][0]
-    dead = f", {plural(last.dead, 'dead letter')} left" if last.dead else ""
+    dead = f"; {plural(last.dead, 'dead letter')}" if last.dead else ""
     if not most:
         return f"Nothing waited in the queue{dead}"
     top = f"{most:,} unfinished task{'' if most == 1 else 's'} at most"
@@ -118,8 +117,7 @@ def _finding(samples: Samples) -> str:
         return f"{top}, none after {seconds(empty - began)}{dead}"
     if sizes[-1] == most and len(samples) > 1:
         return f"The queue grew to {plural(most, 'unfinished task')} and still grows{dead}"
-    after = f" after {seconds(peak - began)}" if peak > began else ""
-    return f"{top}{after}, {sizes[-1]:,} at the end{dead}"
+    return f"{top}, {sizes[-1]:,} at the end{dead}"
 
 
 def _alt(samples: Samples, shown: Sequence[_Series]) -> str:

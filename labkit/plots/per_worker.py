@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from labkit.errors import ConfigurationError
 from labkit.plots._canvas import Canvas, title_lines
 from labkit.plots._lanes import Block, Lane, counts, lanes_alt, lanes_finding, worker_lanes
+from labkit.plots._life_words import CROSSED
 from labkit.plots._placement import Box
-from labkit.plots._tasks import End, read_tasks
-from labkit.plots._timeline import SAMPLE, Sample, TimeScale, draw_legend, flow, seconds
+from labkit.plots._task_reading import read_tasks
+from labkit.plots._timeline import SAMPLE, Sample, TimeScale, draw_legend, flow, quiet_span, seconds
 from labkit.plots._words import forgotten_note, plural
 from labkit.plots.show import LabFigure
 from labkit.plots.style import (
@@ -36,7 +37,6 @@ _BLOCK = 26.0
 _HELD_STEP = 5.0
 _MOST_HELD = 6
 """Rows of lines under a lane; those held beyond that share the last."""
-_CROSSED = (End.FAILED, End.DIED, End.LEASE, End.DEAD, End.LOST)
 
 
 @in_style
@@ -69,7 +69,9 @@ def _draw(lanes: Sequence[Lane], headline: str, caption: str) -> LabFigure:
     sides = [[", ".join(counts(lane)), f"busy {seconds(lane.busy)}"] for lane in lanes]
     left = MARGIN + max(text_width(name, NORMAL) for name in names) + 14
     right = WIDTH - MARGIN - 14 - max(text_width(line, SMALL) for side in sides for line in side)
-    scale = TimeScale(left, right, lanes[0].first, lanes[0].last)
+    moments = [t for lane in lanes for block in lane.blocks for t in (block.taken, block.end)]
+    first, last = lanes[0].first, lanes[0].last
+    scale = TimeScale(left, right, first, last, cut=quiet_span(moments))
     top = 38 + len(title_lines(headline)) * line_height(TITLE)
     rows = [_held_rows(lane) for lane in lanes]
     heights = [_BLOCK + 22 + _HELD_STEP * max(held, default=0) for held in rows]
@@ -146,7 +148,7 @@ def _draw_block(canvas: Canvas, scale: TimeScale, block: Block, middle: float, r
         y = under + row * _HELD_STEP
         canvas.line([(scale.x(block.taken), y), (left, y)], colour, width=1.6, gid="held")
         canvas.line([(left, y + 2), (left, y - 2)], colour, width=1.6, gid="held end")
-    crossed = block.stretch.outcome in _CROSSED
+    crossed = block.stretch.outcome in CROSSED
     if crossed:
         canvas.cross(box.right, middle, gid=f"cross:{block.stretch.outcome}")
     room = box.right - box.left - (18 if crossed else 10)
@@ -164,7 +166,9 @@ def _legend(lanes: Sequence[Lane]) -> list[tuple[Sample, str]]:
     entries: list[tuple[Sample, str]] = [(_block, "one task, as wide as it took")]
     if any(block.begun > block.taken for block in blocks):
         entries.append((_held, "in hand, not begun: nobody else can have it"))
-    ends = [end for end in _CROSSED if any(block.stretch.outcome is end for block in blocks)]
+    if any(block.stretch.together for block in blocks):
+        entries.append((_shared, "acknowledged together: time shared out evenly"))
+    ends = [end for end in CROSSED if any(block.stretch.outcome is end for block in blocks)]
     if ends:
         words = " or ".join(str(end) for end in ends)
         entries.append((lambda c, x, y: c.cross(x + 24, y, gid="sample"), words))
@@ -178,3 +182,9 @@ def _block(canvas: Canvas, x: float, y: float) -> None:
 def _held(canvas: Canvas, x: float, y: float) -> None:
     canvas.line([(x, y), (x + SAMPLE, y)], GREY, width=1.6)
     canvas.line([(x + SAMPLE, y - 3), (x + SAMPLE, y + 3)], GREY, width=1.6)
+
+
+def _shared(canvas: Canvas, x: float, y: float) -> None:
+    for i in range(3):
+        box = Box(x + i * SAMPLE / 3, y - 8, x + (i + 1) * SAMPLE / 3, y + 8)
+        canvas.rectangle(box, GREY, edge=PAPER, gid="sample")

@@ -6,21 +6,22 @@ from collections.abc import Iterable, Sequence
 
 from labkit.plots._canvas import Canvas, title_lines
 from labkit.plots._conversation import BROKER, Fate
+from labkit.plots._deeds import deed_legend, draw_bands, draw_deeds, lane_end, summary
 from labkit.plots._foot import Foot
+from labkit.plots._labels import Labels, label_messages
 from labkit.plots._layout import NAME_WIDTH, Axis, Layout, Stroke
 from labkit.plots._marks import (
-    Labels,
     Word,
     gap_boxes,
-    label_messages,
     place_words,
     silence_span,
     ticks,
 )
 from labkit.plots._placement import leader
+from labkit.plots._pulled_words import whole_alt_text, whole_finding
 from labkit.plots._reading import read
 from labkit.plots._timeline import Sample
-from labkit.plots._words import alt_text, finding, forgotten_note
+from labkit.plots._words import forgotten_note
 from labkit.plots.show import LabFigure
 from labkit.plots.style import (
     GREY,
@@ -68,10 +69,11 @@ def space_time(
     Raises:
         ConfigurationError: the trace holds no message, or `actors` names somebody who is not in it.
     """
+    trace = trace if isinstance(trace, Trace) else list(trace)
     talk = read(trace, actors)
     for channel in talk.channels:
         look_of(channel)
-    headline = legible(title) if title is not None else legible(finding(talk))
+    headline = legible(title) if title is not None else legible(whole_finding(trace, talk))
     top = 26 + len(title_lines(headline)) * line_height(TITLE)
 
     def build(rows: dict[str, int]) -> Layout:
@@ -82,15 +84,18 @@ def space_time(
     else:
         layout, named = build({}), Labels()
         room = layout.room()
-    words, omitted = place_words(layout, room)
+    words, omitted = place_words(layout, room, {i: text for i, _, _, text in named.placed})
     caption = _caption(named, talk.forgotten)
-    foot = Foot(layout, _legend_marks(layout, omitted), named.key, caption)
-    alt = alt_text(talk, caption)
+    marks = deed_legend(layout) + _legend_marks(layout, omitted)
+    foot = Foot(layout, marks, named.key, caption)
+    alt = whole_alt_text(trace, talk, caption)
     canvas = Canvas(foot.height, headline=headline, alt_text=alt)
     _draw_lanes(canvas, layout)
+    draw_bands(canvas, layout)
     for stroke in layout.strokes:
         _draw_stroke(canvas, stroke)
     _draw_marks(canvas, layout)
+    draw_deeds(canvas, layout)
     _draw_labels(canvas, named)
     for word in words:
         _draw_word(canvas, layout, word)
@@ -124,7 +129,9 @@ def _draw_lanes(canvas: Canvas, layout: Layout) -> None:
 
 def _summary(layout: Layout, name: str) -> list[str]:
     talk = layout.talk
-    lines = []
+    lines = summary(layout, name)
+    if lines:
+        return lines
     if name in talk.senders:
         lines.append(f"{sum(s.sender == name for s in talk.sendings):,} sent")
     if name in talk.presences:
@@ -142,7 +149,8 @@ def _draw_lane_line(canvas: Canvas, layout: Layout, name: str) -> None:
         canvas.line([(x, y), (left, y)], GREY, width=1.2, above=1)
         canvas.line([(left, y), (right, y)], GREY, width=1.2, dashes=_DOTTED, above=1)
         x = right
-    canvas.line([(x, y), (layout.right, y)], GREY, width=1.2, above=1)
+    edge = max(x, lane_end(layout, name))
+    canvas.line([(x, y), (edge, y)], GREY, width=1.2, above=1)
 
 
 def _draw_stroke(canvas: Canvas, stroke: Stroke) -> None:
@@ -165,7 +173,7 @@ def _draw_stroke(canvas: Canvas, stroke: Stroke) -> None:
             stroke.end,
             look.colour,
             dashes=look.dashes,
-            open_head=stroke.fate is Fate.DUPLICATE,
+            open_head=stroke.fate in (Fate.DUPLICATE, Fate.LATE_REPLY),
             gid=f"arrow:{stroke.fate or 'sent'}",
         )
     if stroke.fate is None:
@@ -182,6 +190,8 @@ def _draw_marks(canvas: Canvas, layout: Layout) -> None:
         x, y = layout.x(arrival.moment), layout.y[arrival.subscriber]
         if arrival.fate is Fate.FILTERED:
             _filtered(canvas, x, y)
+        elif arrival.fate is Fate.EXPIRED:
+            canvas.cross(x, y, gid="expired")
         elif arrival.fate in (Fate.FAILED, Fate.UNREADABLE):
             _failed(canvas, x, y)
     for name, x, _ in ticks(layout):

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from labkit.errors import ConfigurationError
 from labkit.plots._canvas import Canvas, title_lines
+from labkit.plots._life_words import CROSSED, life_alt, life_finding
 from labkit.plots._placement import Box, Room
-from labkit.plots._tasks import Doing, End, Stretch, Task, Work, read_tasks
-from labkit.plots._timeline import SAMPLE, Sample, TimeScale, draw_legend, flow, seconds
-from labkit.plots._words import forgotten_note, listing, plural
+from labkit.plots._task_reading import read_tasks
+from labkit.plots._tasks import Doing, End, Stretch, Task, Work
+from labkit.plots._timeline import SAMPLE, Sample, TimeScale, draw_legend, flow, quiet_span, seconds
+from labkit.plots._words import forgotten_note
 from labkit.plots.show import LabFigure
 from labkit.plots.style import (
     GREY,
@@ -39,7 +41,6 @@ _BAND = 20.0
 _ROW, _NOTE_ROW = 34.0, 50.0
 """Height of a row without and with words under its band."""
 _PALE = "#9aa1ab"
-_CROSSED = (End.FAILED, End.DIED, End.LEASE, End.DEAD, End.LOST)
 
 
 @in_style
@@ -62,7 +63,7 @@ def task_life(
     """
     work = read_tasks(trace)
     shown = _choose(work, task_ids)
-    headline = legible(title) if title is not None else legible(_finding(work.tasks))
+    headline = legible(title) if title is not None else legible(life_finding(work.tasks))
     caption = _caption(work, shown)
     return _Picture(work, shown, headline, caption).draw()
 
@@ -83,47 +84,7 @@ def _choose(work: Work, task_ids: Sequence[str] | None) -> list[Task]:
 
 
 def _eventful(task: Task) -> bool:
-    return task.had(*_CROSSED)
-
-
-def _finding(tasks: Sequence[Task]) -> str:
-    done = [task for task in tasks if task.fate is End.DONE]
-    after_death = [task for task in done if task.had(End.DIED, End.LEASE)]
-    after_retry = [t for t in done if t.had(End.FAILED) and t not in after_death]
-    dead = [task for task in tasks if task.fate is End.DEAD]
-    count = len(done) - len(after_death) - len(after_retry)
-    lost = sum(task.fate is End.LOST for task in tasks)
-    unfinished = sum(task.fate is End.OPEN for task in tasks)
-    if count == len(tasks):
-        return f"{plural(count, 'task')}: {'all ' if count > 1 else ''}done at the first attempt"
-    parts = [
-        (count, f"{count:,} done at the first attempt"),
-        (len(after_retry), f"{len(after_retry):,} after a retry"),
-        (len(after_death), f"{len(after_death):,} after {_whose(after_death)} died"),
-        (len(dead), f"{plural(len(dead), 'dead letter')}"),
-        (lost, f"{lost:,} lost"),
-        (unfinished, f"{unfinished:,} not finished"),
-    ]
-    return f"{plural(len(tasks), 'task')}: " + listing([text for number, text in parts if number])
-
-
-def _whose(tasks: Sequence[Task]) -> str:
-    """Which worker died, if it is one."""
-    names = {s.worker for t in tasks for s in t.stretches if s.outcome in (End.DIED, End.LEASE)}
-    return next(iter(names)) if len(names) == 1 else "a worker"
-
-
-def _alt(tasks: Sequence[Task], caption: str) -> str:
-    told = []
-    for task in tasks:
-        steps = []
-        for s in task.stretches:
-            if s.doing is Doing.HANDS:
-                note = f" ({s.note})" if s.note and s.outcome in _CROSSED else ""
-                steps.append(f"{s.worker} from {s.start:.3g} s: {s.outcome}{note}")
-        told.append(f"{task.label}: " + ("; ".join(steps) or "waiting, never taken"))
-    head = f"What became of {plural(len(tasks), 'task')}, one row each, time to the right. "
-    return head + ". ".join(told) + "." + (f" {caption}" if caption else "")
+    return task.had(*CROSSED)
 
 
 def _caption(work: Work, shown: Sequence[Task]) -> str:
@@ -149,7 +110,9 @@ class _Picture:
         left = MARGIN + max(text_width(name, NORMAL) for name in names) + 14
         fates = [_fate(task) for task in self.shown]
         right = WIDTH - MARGIN - max(text_width(fate, SMALL) for fate in fates) - 12
-        self._scale = TimeScale(left, right - 12, self.work.first, self.work.last, after=12)
+        cut = quiet_span(self.work.moments())
+        first, last = self.work.first, self.work.last
+        self._scale = TimeScale(left, right - 12, first, last, after=12, cut=cut)
         top = 34 + len(title_lines(self.headline)) * line_height(TITLE)
         heights = [_NOTE_ROW if _notes(task) else _ROW for task in self.shown]
         bottom = top + sum(heights) + 4
@@ -157,7 +120,7 @@ class _Picture:
         entries = _legend(self.shown, unnamed)
         legend, end = flow(entries, left, bottom + 62)
         height = end + (24 if self.caption else 4)
-        alt = _alt(self.shown, self.caption)
+        alt = life_alt(self.shown, self.caption)
         self._canvas = Canvas(height, headline=self.headline, alt_text=alt)
         self._scale.draw(self._canvas, bottom, top=top - 4)
         y = top
@@ -198,7 +161,7 @@ class _Picture:
                     self._canvas.text(box.x, middle, text, align="center", paper=PAPER, gid="delay")
         for stretch in task.stretches:
             box = self._span(stretch, middle)
-            if stretch.outcome in _CROSSED:
+            if stretch.outcome in CROSSED:
                 self._canvas.cross(box.right, middle, gid=f"cross:{stretch.outcome}")
             elif stretch.outcome is End.DONE:
                 self._canvas.tick(box.right + 7, middle)
@@ -212,7 +175,7 @@ class _Picture:
         self._canvas.rectangle(box, colour, edge=PAPER, above=1.5, gid="hands")
         if _fits(stretch.worker, box):
             name = legible(stretch.worker)
-            crossed = 5 if stretch.outcome in _CROSSED else 0
+            crossed = 5 if stretch.outcome in CROSSED else 0
             x = box.x - crossed / 2
             self._canvas.text(x, box.y, name, colour=ink_on(colour), align="center", gid="worker")
 
@@ -238,7 +201,7 @@ class _Picture:
                     break
 
     def _anchored(self, task: Task) -> list[tuple[float, str]]:
-        ends = [s for s in task.stretches if s.outcome in _CROSSED]
+        ends = [s for s in task.stretches if s.outcome in CROSSED]
         return [
             (self._scale.x(s.end or s.start), note)
             for s, note in zip(ends, _notes(task), strict=True)

@@ -7,7 +7,6 @@ long as it takes. Every change of place (to a worker, back, to the dead letters)
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,15 @@ from contextlib import contextmanager
 from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
 from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome, put_in_batches
-from labkit.brokers.redis.queue_rows import Row, dead_item, delivery, text
+from labkit.brokers.redis.queue_rows import (
+    Row,
+    ack_arguments,
+    dead_item,
+    delivery,
+    errors_json,
+    place_of,
+    text,
+)
 from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
 from labkit.brokers.redis.scripts import Argument, Script, run_many
 from labkit.errors import BrokerRefused
@@ -82,7 +89,7 @@ class RedisQueue(ABC):
             return self.ack(done), self.take(worker, count, 0.0)
         take = self._take_call(worker, count, self._client.now())
         with self._told(worker):
-            acked, (_, rows) = self._run_all([(self.scripts.ack, _ack_arguments(done)), take])
+            acked, (_, rows) = self._run_all([(self.scripts.ack, ack_arguments(done)), take])
             self._let_go(done)
             return [answer == 1 for answer in acked], self._hand_out(worker, rows)
 
@@ -90,26 +97,26 @@ class RedisQueue(ABC):
         """All in one step."""
         if not deliveries:
             return []
-        replies = self._run(self.scripts.ack, _ack_arguments(deliveries))
+        replies = self._run(self.scripts.ack, ack_arguments(deliveries))
         self._let_go(deliveries)
         return [reply == 1 for reply in replies]
 
     def retry(self, delivery: Delivery, delay: float, error: str) -> bool:
         """To the end of its place, or into the delayed ones."""
         due = self._client.now() + delay if delay > 0 else 0
-        errors = _errors(delivery, error)
+        errors = errors_json(delivery, error)
         [moved] = self._move(self.scripts.retry, [(delivery, (delivery.attempt, errors, due))])
         return moved
 
     def bury(self, delivery: Delivery, reason: str, error: str) -> bool:
         """To the dead letters, with its whole history."""
-        facts = (delivery.attempt, _errors(delivery, error), reason, self._client.now())
+        facts = (delivery.attempt, errors_json(delivery, error), reason, self._client.now())
         [moved] = self._move(self.scripts.bury, [(delivery, facts)])
         return moved
 
     def release(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """To the end of its place, as if never taken."""
-        moves = [(item, (item.attempt - 1, _errors(item, ""), 0)) for item in deliveries]
+        moves = [(item, (item.attempt - 1, errors_json(item, ""), 0)) for item in deliveries]
         return self._move(self.scripts.retry, moves)
 
     def renew(self, worker: str, seconds: float | None = None) -> None:
@@ -280,22 +287,10 @@ class RedisQueue(ABC):
     ) -> list[bool]:
         if not moves:
             return []
-        calls = [(script, (item.worker, *item.tag.split()[:2], *facts)) for item, facts in moves]
+        calls = [(script, (*place_of(item), *facts)) for item, facts in moves]
         replies = self._run_all(calls)
         self._let_go([item for item, _ in moves])
         return [reply == 1 for reply in replies]
-
-
-def _ack_arguments(deliveries: Sequence[Delivery]) -> list[Argument]:
-    arguments: list[Argument] = []
-    for item in deliveries:
-        place, entry, unique = item.tag.split()
-        arguments += [item.worker, place, entry, item.id if unique == "1" else ""]
-    return arguments
-
-
-def _errors(delivery: Delivery, error: str) -> str:
-    return json.dumps([*delivery.errors, error] if error else delivery.errors)
 
 
 def _unprepared(reply: Reply) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from labkit.broker import QueueItem, QueueOptions
 from labkit.brokers.redis.client import REFUSALS, ExchangeBroken
-from labkit.errors import BatchError, BrokerUnavailable, QueueFull
+from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable, LabkitError, QueueFull
 
 BATCH_SIZE = 500
 BATCH_BYTES = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ def put_in_batches(
     """Put all; `put` does one batch, and may end early at one that is refused.
 
     Raises:
-        BrokerUnavailable: for a single task.
+        BrokerUnavailable, BrokerRefused: for a single task.
         BatchError: says which are in, which are not, and which may be.
     """
     accepted: list[bool] = []
@@ -72,7 +72,7 @@ def _batch(items: Sequence[QueueItem], start: int) -> Sequence[QueueItem]:
 
 def _refused(
     outcomes: Sequence[Outcome], start: int, total: int, options: QueueOptions
-) -> BatchError:
+) -> LabkitError:
     """Some of a batch were not taken; what comes after it was not sent."""
     refused = {i for i, outcome in enumerate(outcomes, start) if not isinstance(outcome, bool)}
     wrong = sorted(refused)
@@ -80,6 +80,8 @@ def _refused(
     sent = [i for i in range(reached) if i not in refused]
     unsent = [*wrong, *range(reached, total)]
     first = outcomes[wrong[0] - start]
+    if isinstance(first, REFUSALS) and total == 1:
+        return BrokerRefused(f"Redis refused the task: {first}.")
     if isinstance(first, REFUSALS):
         return BatchError(f"Redis refused: {first}.", sent=sent, unsent=unsent)
     return QueueFull(

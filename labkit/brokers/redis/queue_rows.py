@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit.broker import DeadItem, Delivery, Priority
+from labkit.brokers.redis.scripts import Argument
 
 Row = Sequence[Any]
 """Place (1, 2, 3), entry, and a flat list of fields and values."""
@@ -24,7 +25,7 @@ def delivery(worker: str, row: Row) -> Delivery:
         worker=worker,
         priority=Priority(int(place) - 1),
         errors=_errors(known.get(b"e")),
-        tag=f"{int(place)} {text(entry)} {unique}",
+        tag=f"{int(place)} {unique} {entry.decode('latin-1')}",
     )
 
 
@@ -40,6 +41,25 @@ def dead_item(entry: bytes, fields: Sequence[bytes]) -> DeadItem:
         died=float(known.get(b"t", b"0")),
         tag=text(entry),
     )
+
+
+def ack_arguments(deliveries: Sequence[Delivery]) -> list[Argument]:
+    """What the script must know of each: worker, place, entry, the id if it is unique."""
+    arguments: list[Argument] = []
+    for item in deliveries:
+        unique = item.tag[2] == "1"
+        arguments += [*place_of(item), item.id if unique else ""]
+    return arguments
+
+
+def place_of(item: Delivery) -> tuple[str, str, bytes]:
+    """Worker, place and entry: where it is."""
+    return item.worker, item.tag[0], item.tag[4:].encode("latin-1")
+
+
+def errors_json(item: Delivery, error: str) -> str:
+    """What its attempts ended with, the last one included."""
+    return json.dumps([*item.errors, error] if error else item.errors)
 
 
 def text(raw: bytes) -> str:

@@ -128,7 +128,10 @@ class Taker:
     def _exchange(self, commands: list[Command], block_s: float) -> list[Reply]:
         """Send all, read all; an answer may take `block_s` longer than usual."""
         connection = self._connection
-        connection.send_packed_command(connection.pack_commands(commands))
+        if len(commands) == 1:
+            connection.send_packed_command(connection.pack_command(*commands[0]))
+        else:
+            connection.send_packed_command(connection.pack_commands(commands))
         patience = block_s + self._client.options.timeout
         replies: list[Reply] = []
         for _ in commands:

@@ -28,6 +28,11 @@ _SLICE_S = 0.25
 _MOST_REPLIES = 500
 """Replies taken from the inbox at once."""
 
+_MANY = 8
+_GATHER_S = 0.0003
+"""While more than so many wait, replies may gather so long: to fetch each by itself would cost the
+broker and the responders more time than it saves."""
+
 
 class Collector:
     """Gives each reply to the request that it answers, or to none. Safe to use from many threads.
@@ -131,9 +136,11 @@ class Collector:
                 inbox = self.require_inbox()
                 self._reading = True
                 count = min(_MOST_REPLIES, max(1, len(self._waiting)))
-            self._read(inbox, count, min(_SLICE_S, left))
+            if self._read(inbox, count, min(_SLICE_S, left)) and len(self._waiting) > _MANY:
+                time.sleep(_GATHER_S)
 
-    def _read(self, inbox: ReplyInbox, count: int, timeout: float) -> None:
+    def _read(self, inbox: ReplyInbox, count: int, timeout: float) -> int:
+        """Take in what is there; how many bodies it was."""
         bodies: list[bytes] = []
         try:
             bodies = inbox.poll(count, timeout)
@@ -144,6 +151,7 @@ class Collector:
                     self._take(body)
                 self._reading = False
                 self._changed.notify_all()
+        return len(bodies)
 
     def _take(self, body: bytes) -> None:
         self.taken += 1

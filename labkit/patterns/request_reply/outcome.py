@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from labkit._html import table
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, RequestTimeout
 from labkit.message import Message
 
 if TYPE_CHECKING:
@@ -134,6 +134,21 @@ class Gathered:
             rows,
             f"{len(self.replies)} of {len(rows)} replied",
         )
+
+
+def gather(results: Iterable[tuple[str, Result]]) -> Gathered:
+    """What each service answered, as one object."""
+    pairs = list(results)
+    answered = [(name, one) for name, one in pairs if isinstance(one, Reply)]
+    return Gathered(
+        replies=dict(sorted(answered, key=lambda pair: pair[1].seconds)),
+        missing=tuple(name for name, one in pairs if isinstance(one, RequestTimeout)),
+        errors={
+            name: one
+            for name, one in pairs
+            if isinstance(one, LabkitError) and not isinstance(one, RequestTimeout)
+        },
+    )
 
 
 class Outcome(StrEnum):

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
-from labkit.broker import ReplyBroker, ReplyInbox, Sent
+from labkit.broker import ReplyBroker, Sent
 from labkit.errors import (
     BrokerUnavailable,
     ConfigurationError,
     LabkitError,
     NoResponder,
-    RequestTimeout,
-    ValidationError,
 )
-from labkit.message import DEFAULT_MAX_BYTES, Message, format_timestamp
-from labkit.patterns.pubsub.sequence import message_id
+from labkit.message import DEFAULT_MAX_BYTES
 from labkit.patterns.request_reply.collector import Collector
 from labkit.patterns.request_reply.ledger import RequesterLedger
-from labkit.patterns.request_reply.outcome import Gathered, Pending, Reply, Result
+from labkit.patterns.request_reply.outcome import Gathered, Pending, Reply, Result, gather
+from labkit.patterns.request_reply.stamps import Stamps
 from labkit.patterns.request_reply.statistics import RequesterStatistics
 from labkit.patterns.request_reply.support import require_replies, seconds
 from labkit.trace import Action
@@ -66,9 +63,8 @@ class Requester:
         self._max_bytes = max_bytes
         self._ledger = RequesterLedger(self.name, lab)
         self._collector = Collector(self.name, lab.clock, self._ledger, max_bytes)
-        self._epoch = ""
-        self._numbers: Counter[str] = Counter()
-        self._lock = threading.Lock()  # guards the numbers
+        self._stamps = Stamps(self.name, lab.clock, max_bytes)
+        self._lock = threading.Lock()  # guards the stamps
 
     # --- connection ---------------------------------------------------------------------------
 
@@ -81,8 +77,7 @@ class Requester:
         with self._lock:
             if self._collector.inbox is None:
                 self._collector.open(self._lab.open_inbox(self._inbox_life))
-                self._epoch = self._lab.clock.new_epoch()
-                self._numbers.clear()
+                self._stamps.begin()
                 self._ledger.about_us(Action.CONNECTED)
         return self
 
@@ -227,7 +222,7 @@ class Requester:
         if enough():
             for one in pending:
                 self._collector.abandon(one)
-        return _gathered(zip(names, map(self._collector.end, pending), strict=True))
+        return gather(zip(names, map(self._collector.end, pending), strict=True))
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -272,7 +267,11 @@ class Requester:
         seconds("timeout", timeout)
         inbox = self._collector.require_inbox()
         with self._lock:
-            stamped = self._stamp_all(inbox, questions, timeout, type, metadata)
+            stamped = self._stamps.stamp_all(inbox.address, questions, timeout, type, metadata)
+            for one in stamped:
+                if not isinstance(one, LabkitError):
+                    self._collector.expect(one[0])
+                    self._ledger.sent(one[0], len(one[1]))
         ready = [one for one in stamped if not isinstance(one, LabkitError)]
         by_service: dict[str, list[tuple[Pending, bytes]]] = {}
         for pending, body in ready:
@@ -283,45 +282,6 @@ class Requester:
             for (pending, _), outcome in zip(batch, outcomes, strict=True):
                 self._left_us(pending, outcome)
         return [one if isinstance(one, LabkitError) else one[0] for one in stamped]
-
-    def _stamp_all(
-        self,
-        inbox: ReplyInbox,
-        questions: Sequence[tuple[str, Any]],
-        timeout: float,
-        type: str,
-        metadata: dict[str, Any] | None,
-    ) -> list[tuple[Pending, bytes] | LabkitError]:
-        """One reading of the clock for all: a batch leaves at once."""
-        now, sent_ns = self._lab.clock.now(), self._lab.clock.monotonic_ns()
-        stamped: list[tuple[Pending, bytes] | LabkitError] = []
-        for service, content in questions:
-            if not isinstance(service, str) or not service:
-                raise ValidationError("to", "a service's name, a non-empty str", repr(service))
-            facts = {
-                "attempt": 1,
-                **(metadata or {}),
-                "message_id": message_id(
-                    self.name, self._epoch, service, self._numbers[service] + 1
-                ),
-                "correlation_id": f"{self._epoch}/{self._numbers.total() + 1}",
-                "reply_to": inbox.address,
-                "deadline": round(now + timeout, 6),
-                "epoch": self._epoch,
-                "sent_ns": sent_ns,
-            }
-            try:
-                message = Message(type, content, format_timestamp(now), self.name, facts)
-                body = message.encode(self._max_bytes)
-            except ValidationError as error:
-                stamped.append(error)
-                continue
-            self._numbers[service] += 1
-            pending = Pending(service, message, facts["correlation_id"], timeout, facts["deadline"])
-            self._collector.expect(pending)
-            self._ledger.sent(pending, len(body))
-            stamped.append((pending, body))
-        return stamped
 
     def _left_us(self, pending: Pending, outcome: Sent) -> None:
         """What the broker said of a request."""
@@ -354,20 +314,6 @@ def _reply_of(result: Result) -> Reply:
     if isinstance(result, LabkitError):
         raise result
     return result
-
-
-def _gathered(results: Iterable[tuple[str, Result]]) -> Gathered:
-    pairs = list(results)
-    answered = [(name, one) for name, one in pairs if isinstance(one, Reply)]
-    return Gathered(
-        replies=dict(sorted(answered, key=lambda pair: pair[1].seconds)),
-        missing=tuple(name for name, one in pairs if isinstance(one, RequestTimeout)),
-        errors={
-            name: one
-            for name, one in pairs
-            if isinstance(one, LabkitError) and not isinstance(one, RequestTimeout)
-        },
-    )
 
 
 def _check_services(services: Sequence[str], first: int | None) -> list[str]:

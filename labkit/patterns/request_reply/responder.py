@@ -199,17 +199,13 @@ class Responder:
         self._stopping.set()
         if not drain:
             self._answering.forget()
+            timeout = 0.0
+        until = time.monotonic() + timeout
         try:
-            ended = self._background.stop(timeout if drain else 0.0)
-            if self._pool is not None:
-                pool, self._pool = self._pool, None
-                pool.shutdown(wait=False)
-                ended = self._drained(timeout if drain else 0.0) and ended
+            ended = self._background.stop(timeout)
         finally:
-            end, self._end = self._end, None
-            if end is not None:
-                end.close()
-        return ended
+            idle = self._leave(until)
+        return ended and idle
 
     def crash(self) -> Message | None:
         """Die as a program dies, with a request in hand: no reply, no good-bye.
@@ -325,9 +321,19 @@ class Responder:
             future = pool.submit(self._answering.answer, body)
             future.add_done_callback(lambda _: self._free.release())
 
-    def _drained(self, timeout: float) -> bool:
+    def _leave(self, until: float) -> bool:
+        """Go, then wait for those in the pool; False if they are still busy at that time."""
+        end, self._end = self._end, None
+        if end is not None:
+            end.close()
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return True
+        pool.shutdown(wait=False)
+        return self._drained(until)
+
+    def _drained(self, until: float) -> bool:
         """Wait until every thread of the pool is free."""
-        until = time.monotonic() + timeout
         taken = 0
         for _ in range(self._concurrency):
             if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):

@@ -39,7 +39,11 @@ class _Debt:
 class Holdings:
     """The tasks of one worker: waiting, in work, kept by a handler, done, owed."""
 
-    def __init__(self, queue: WorkQueue, worker: str, ledger: WorkerLedger) -> None:
+    def __init__(
+        self, queue: WorkQueue, worker: str, ledger: WorkerLedger, *, by_hand: bool
+    ) -> None:
+        self.by_hand = by_hand
+        self.dead = False
         self.identity = f"{worker}/{queue.lab.clock.new_epoch()}"  # never a predecessor's lease
         self.waiting: deque[Task] = deque()
         self.working: Task | None = None
@@ -53,7 +57,6 @@ class Holdings:
         self._unsure: set[Task] = set()
         self._debts: deque[_Debt] = deque()
         self._lock = threading.Lock()  # the heart acknowledges, too
-        self._dead = False
         self._manual_clock = queue.lab.clock.manual
         self._heart = Heart(worker, queue.options.lease, self._beat, self._holds_any)
 
@@ -107,6 +110,11 @@ class Holdings:
         """It is done; acknowledge it now."""
         return self._settle(task, lambda: self._tasks.ack([task.delivery])[0], Ending.DONE)
 
+    def keep(self, task: Task) -> None:
+        """The handler has it, and will tell how it ended."""
+        task.outcome = Outcome(task.id, Ending.HELD, task.attempt)
+        self.kept.add(task)
+
     def settle_nack(self, task: Task, delay: float, error: str, *, owe: bool = False) -> bool:
         """Try it again."""
         detail = f"in {delay:g} s: {error}" if delay else error
@@ -125,7 +133,7 @@ class Holdings:
 
     def give_back(self) -> None:
         """Acknowledge what is done, and return what was not begun."""
-        if self._dead:
+        if self.dead:
             return
         self.flush()
         if not self.waiting:
@@ -147,7 +155,7 @@ class Holdings:
 
     def crash(self) -> list[Task]:
         """Tell nobody anything any more; what it held at that moment."""
-        self._dead = True
+        self.dead = True
         self._heart.stop()
         working = [] if self.working is None else [self.working]
         return [*self._done, *working, *self.kept, *self.waiting]
@@ -181,7 +189,7 @@ class Holdings:
         *,
         owe: bool = False,
     ) -> bool:
-        if self._dead:
+        if self.dead:
             task.outcome = Outcome(task.id, Ending.CRASHED, task.attempt)
             return False
         try:

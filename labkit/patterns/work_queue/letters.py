@@ -43,9 +43,7 @@ class DeadLetter:
             message = Message.decode(item.body, max_bytes=max_bytes)
         except DecodeError:
             message = None
-        return cls(
-            item.id, item.body, message, item.attempts, item.reason, item.errors, item.died
-        )
+        return cls(item.id, item.body, message, item.attempts, item.reason, item.errors, item.died)
 
     @property
     def content(self) -> Any:

@@ -122,9 +122,9 @@ class WorkQueue:
             for index in sorted((*error.unknown, *error.unsent)):
                 self._failed(stamped[index][0], error)
             raise
-        except (BrokerUnavailable, BrokerRefused) as error:
+        except (BrokerUnavailable, BrokerRefused) as error:  # it was a single one
             self._failed(stamped[0][0], error)
-            raise
+            raise _as_batch(error) from None
         return [self._answered(*pair, yes) for pair, yes in zip(stamped, accepted, strict=True)]
 
     def depth(self) -> Depth:
@@ -262,6 +262,11 @@ class WorkQueue:
             label=message.label,
             detail=detail,
         )
+
+
+def _as_batch(error: BrokerUnavailable | BrokerRefused) -> BatchError:
+    maybe = isinstance(error, BrokerUnavailable) and error.sent
+    return BatchError(str(error), unknown=[0] if maybe else [], unsent=[] if maybe else [0])
 
 
 def _check_name(what: str, name: object) -> None:

@@ -114,6 +114,9 @@ class Outcome:
 class Hands(Protocol):
     """What a task needs of the worker that holds it."""
 
+    by_hand: bool
+    """Whether handlers acknowledge."""
+
     def settle_ack(self, task: Task) -> bool:
         """It is done."""
 
@@ -211,7 +214,12 @@ class Task:
         self._hands.prolong(seconds)
 
     def _settle(self, settle: Callable[[], bool]) -> bool:
-        if self.outcome is not None:
+        if not self._hands.by_hand:
+            raise ConfigurationError(
+                f'Worker {self.worker!r} acknowledges by itself. Make it with ack="manual", or '
+                "let the handler return None, Retry(…) or Reject(…)."
+            )
+        if self.outcome is not None and self.outcome.what is not Ending.HELD:
             raise ConfigurationError(f"Task {self.id!r} has ended: {self.outcome.what}.")
         return settle()
 

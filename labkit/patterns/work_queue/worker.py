@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
-from labkit.backoff import Backoff
 from labkit.errors import (
     BrokerRefused,
     BrokerUnavailable,
     ConfigurationError,
     NotConnected,
-    describe,
 )
 from labkit.patterns.background import Background
+from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
+from labkit.patterns.work_queue.outage import Outage
 from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
 from labkit.patterns.work_queue.signals import graceful
 from labkit.patterns.work_queue.statistics import WorkerStatistics
-from labkit.patterns.work_queue.task import Ending, Outcome, Reject, Retry, Task
+from labkit.patterns.work_queue.task import Ending, Outcome, Task
 from labkit.trace import Action
-
-LONGEST_ERROR = 500
-"""Characters of an exception that are kept with the task."""
 
 _SLICE_S = 0.1
 """Longest single wait: so long may `stop()` take on an idle worker."""
 
 _RECOVERIES_PER_LEASE = 3
-
-Handler = Callable[[Task], Any]
-"""Does the task. None: done. `Retry(…)` or `Reject(…)`: not done. An exception: see the policy."""
-
-
-class Acknowledge(StrEnum):
-    """When a worker tells the queue that a task is done."""
-
-    BEFORE = "before"
-    AFTER = "after"
-    MANUAL = "manual"
 
 
 class Worker:
@@ -85,16 +68,16 @@ class Worker:
         if not isinstance(self.name, str) or not self.name:
             raise ConfigurationError(f"A worker's name is a non-empty str, got {name!r}.")
         self.queue = queue
-        self._handler = handler
-        self._retry = retry or RetryPolicy()
         self._prefetch = prefetch
-        self._ack = Acknowledge(ack)
         self._ledger = WorkerLedger(self.name, queue.name, queue.lab)
-        self._holdings = Holdings(queue, self.name, self._ledger)
+        self._holdings = Holdings(queue, self.name, self._ledger, by_hand=ack == Acknowledge.MANUAL)
+        policy = retry or RetryPolicy()
+        self._handling = Handling(handler, policy, Acknowledge(ack), self._holdings, self._ledger)
         self._recover_at = 0.0
-        self._crashed = self._closing = False
+        self._closing = False
+        self._busy_thread: int | None = None  # the one that runs us now
         self._halt = threading.Event()
-        self._away = _Away(self._ledger)
+        self._outage = Outage(self._ledger)
         self._background = Background(f"labkit worker {self.name}", self._background_step)
 
     # --- step by step -------------------------------------------------------------------------
@@ -120,8 +103,8 @@ class Worker:
         task = self._next(timeout, self._prefetch)
         if task is None:
             return None
-        self._work(self._holdings.waiting.popleft())
-        if not self._crashed:
+        self._handling.work(self._holdings.waiting.popleft())
+        if not self._holdings.dead:
             self._holdings.flush()
         return task.outcome
 
@@ -139,6 +122,7 @@ class Worker:
         self._halt.clear()
         count, idle_since = 0, time.monotonic()
         with graceful(self._halt.set):
+            self._busy_thread = threading.get_ident()
             try:
                 while not self._halt.is_set() and (max_tasks is None or count < max_tasks):
                     now = time.monotonic()
@@ -147,10 +131,11 @@ class Worker:
                     wait_s = max(0.0, min(left, _SLICE_S))
                     if self._step(wait_s, min(wanted, self._prefetch), timeout):
                         count, idle_since = count + 1, time.monotonic()
-                    elif (left <= 0 and not self._away) or self._crashed:
+                    elif (left <= 0 and not self._outage) or self._holdings.dead:
                         break
             finally:
                 self._give_back()
+                self._busy_thread = None
         return count
 
     # --- in the background --------------------------------------------------------------------
@@ -177,8 +162,12 @@ class Worker:
         Raises:
             LabkitError: what ended the background thread.
         """
-        if self._crashed:
+        if self._holdings.dead:
             return True
+        if self._busy_thread == threading.get_ident():  # called by the handler
+            self._halt.set()
+            self._background.stop(0.0)
+            return False
         deadline = time.monotonic() + timeout
         try:
             if drain and self._background.running:
@@ -186,12 +175,16 @@ class Worker:
                 self._background.wait_until(lambda: not self._holdings.waiting, timeout)
             self._halt.set()
             ended = self._background.stop(max(0.0, deadline - time.monotonic()))
+            while self._busy_thread is not None and time.monotonic() < deadline:
+                time.sleep(0.005)  # another thread's run() finishes its task
         except BaseException:
             self._leave()
             raise
-        if ended:
-            self._leave()
-        return ended
+        if not ended or self._busy_thread is not None:
+            return False
+        self._closing = False
+        self._leave()
+        return True
 
     @property
     def running(self) -> bool:
@@ -207,9 +200,8 @@ class Worker:
 
         A handler that is running is not stopped, but what comes of it is told to nobody.
         """
-        if self._crashed:
+        if self._holdings.dead:
             return
-        self._crashed = True
         self._halt.set()
         held = self._holdings.crash()
         for task in held:
@@ -231,14 +223,14 @@ class Worker:
         self.stop(drain=kind is None)
 
     def __repr__(self) -> str:
-        state = "crashed" if self._crashed else "running" if self.running else "not running"
+        state = "crashed" if self._holdings.dead else "running" if self.running else "not running"
         held = len(self._holdings.waiting) + len(self._holdings.kept)
         return f"<Worker {self.name!r}: {state}, {self._ledger['done']:,} done, {held} in hand>"
 
     # --- inside -------------------------------------------------------------------------------
 
     def _require_foreground(self) -> None:
-        if self._crashed:
+        if self._holdings.dead:
             raise NotConnected(f"Worker {self.name!r} has crashed. Make a new one.")
         if self._background.running:
             raise ConfigurationError(
@@ -266,107 +258,33 @@ class Worker:
     def _step(self, wait_s: float, count: int, patience: float | None) -> bool:
         """One task, or a wait for one; an outage ends it only after `patience` seconds."""
         try:
-            task = None if self._closing and not self._holdings.waiting else self._next(wait_s, count)
+            task = (
+                None if self._closing and not self._holdings.waiting else self._next(wait_s, count)
+            )
             if task is None:
                 self._holdings.flush()
             else:
-                self._work(self._holdings.waiting.popleft())
+                self._handling.work(self._holdings.waiting.popleft())
                 self._holdings.flush_if_due()
-        except BrokerUnavailable as error:
-            seconds = self._away.since(error)
+        except (BrokerUnavailable, BrokerRefused) as error:
+            seconds = self._outage.since(error)
             if patience is not None and seconds >= patience:
                 raise
-            self._halt.wait(self._away.pause())
+            self._halt.wait(self._outage.pause())
             return False
-        self._away.over()
+        self._outage.over()
         return task is not None
 
     def _background_step(self) -> None:
-        self._step(_SLICE_S, self._prefetch, None)
-        if self._closing and not self._holdings.waiting:
-            self._halt.wait(0.01)
-        if self._halt.is_set():
-            self._give_back()
-
-    def _work(self, task: Task) -> None:
-        """Handle it; `task.outcome` says how it ended, unless the broker was away."""
-        self._holdings.working = task
+        self._busy_thread = threading.get_ident()
         try:
-            if task.unreadable is not None:
-                reason = task.unreadable.reason
-                self._ledger.unreadable(task, reason)
-                self._holdings.settle_reject(task, "unreadable", reason, owe=True)
-                return
-            if self._ack is Acknowledge.BEFORE and not self._holdings.settle_ack(task):
-                return  # others have it
-            try:
-                result = self._handler(task)
-            except Exception as error:
-                self._failed(task, error)
-            except BaseException as error:  # Ctrl+C, sys.exit(): it was not the task's fault
-                with contextlib.suppress(BrokerUnavailable, BrokerRefused):
-                    self._again(task, 0.0, f"interrupted by {type(error).__name__}")
-                raise
-            else:
-                self._concluded(task, result)
+            self._step(_SLICE_S, self._prefetch, None)
+            if self._closing and not self._holdings.waiting:
+                self._halt.wait(0.01)
+            if self._halt.is_set():
+                self._give_back()
         finally:
-            self._holdings.working = None
-
-    def _concluded(self, task: Task, result: Any) -> None:
-        if self._crashed:
-            task.outcome = Outcome(task.id, Ending.CRASHED, task.attempt)
-        elif task.outcome is not None and self._ack is Acknowledge.MANUAL:
-            return  # the handler has told
-        elif result is None:
-            self._returned_none(task)
-        elif isinstance(result, Retry):
-            pause = self._retry.pause(task.attempt)
-            if pause is None:
-                self._bury(task, f"gave up after {task.attempt} attempts", result.reason)
-            else:
-                self._again(task, pause if result.after is None else result.after, result.reason)
-        elif isinstance(result, Reject):
-            self._bury(task, result.reason)
-        else:
-            error = TypeError(
-                f"A handler returns None, Retry(…) or Reject(…), not {type(result).__name__} "
-                f"{str(result)[:40]!r}"
-            )
-            self._ledger.raised(task, error)
-            self._bury(task, "unknown handler result", describe(error))
-
-    def _returned_none(self, task: Task) -> None:
-        if self._ack is Acknowledge.AFTER:
-            self._holdings.finish(task)
-        elif self._ack is Acknowledge.MANUAL:
-            self._holdings.kept.add(task)
-            task.held()
-
-    def _failed(self, task: Task, error: Exception) -> None:
-        self._ledger.raised(task, error)
-        text = describe(error)[:LONGEST_ERROR]
-        pause = self._retry.pause(task.attempt)
-        if not self._retry.cures(error):
-            self._bury(task, "an error that another attempt does not cure", text)
-        elif pause is None:
-            self._bury(task, f"gave up after {task.attempt} attempts", text)
-        else:
-            self._again(task, pause, text)
-
-    def _again(self, task: Task, pause: float, text: str) -> None:
-        if not self._told(task, text):
-            self._holdings.settle_nack(task, pause, text, owe=True)
-
-    def _bury(self, task: Task, reason: str, text: str = "") -> None:
-        if not self._told(task, text or reason):
-            self._holdings.settle_reject(task, reason, text, owe=True)
-
-    def _told(self, task: Task, text: str) -> bool:
-        """Whether the queue knows of an end already: then a failure changes nothing any more."""
-        if self._ack is Acknowledge.BEFORE and not self._crashed:
-            task.outcome = Outcome(task.id, Ending.LOST, task.attempt, text)
-            self._ledger.ended(task, Ending.LOST, text)
-        return task.outcome is not None
+            self._busy_thread = None
 
     def _give_back(self) -> None:
         """Where the broker is away, its lease gives it back."""
@@ -380,35 +298,3 @@ class Worker:
             self._holdings.leave()
         except (BrokerUnavailable, BrokerRefused, NotConnected) as error:
             self._ledger.raised(None, error)
-
-
-class _Away:
-    """A broker that cannot be reached: since when, and when to try again."""
-
-    def __init__(self, ledger: WorkerLedger) -> None:
-        self._ledger = ledger
-        self._backoff = Backoff(first=0.02, cap=1.0)
-        self._began: float | None = None
-        self._attempts = 0
-
-    def __bool__(self) -> bool:
-        return self._began is not None
-
-    def since(self, error: BrokerUnavailable) -> float:
-        """It is away; for how many seconds already?"""
-        if self._began is None:
-            self._began = time.monotonic()
-            self._ledger.raised(None, error)
-            self._ledger.about_us(Action.CONNECTION_LOST, str(error))
-        return time.monotonic() - self._began
-
-    def pause(self) -> float:
-        """Seconds until the next attempt."""
-        self._attempts += 1
-        return self._backoff.wait(self._attempts)
-
-    def over(self) -> None:
-        """It is back."""
-        if self._began is not None:
-            self._began, self._attempts = None, 0
-            self._ledger.about_us(Action.RECONNECTED)

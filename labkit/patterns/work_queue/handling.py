@@ -1,0 +1,131 @@
+"""One task: call the handler, and tell the queue what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from labkit.errors import BrokerRefused, BrokerUnavailable, describe
+from labkit.patterns.work_queue.holdings import Holdings
+from labkit.patterns.work_queue.ledger import WorkerLedger
+from labkit.patterns.work_queue.retry import RetryPolicy
+from labkit.patterns.work_queue.task import Ending, Outcome, Reject, Retry, Task
+
+LONGEST_ERROR = 500
+"""Characters of an exception that are kept with the task."""
+
+Handler = Callable[[Task], Any]
+"""Does the task. None: done. `Retry(…)` or `Reject(…)`: not done. An exception: see the policy."""
+
+
+class Acknowledge(StrEnum):
+    """When a worker tells the queue that a task is done."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    MANUAL = "manual"
+
+
+class Handling:
+    """A handler, and the rules for what it returns and raises."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        policy: RetryPolicy,
+        ack: Acknowledge,
+        holdings: Holdings,
+        ledger: WorkerLedger,
+    ) -> None:
+        self._handler = handler
+        self._policy = policy
+        self._ack = ack
+        self._holdings = holdings
+        self._ledger = ledger
+
+    def work(self, task: Task) -> None:
+        """Handle it; `task.outcome` says how it ended, unless the broker was away."""
+        self._holdings.working = task
+        try:
+            if task.unreadable is not None:
+                reason = task.unreadable.reason
+                self._ledger.unreadable(task, reason)
+                self._holdings.settle_reject(task, "unreadable", reason, owe=True)
+                return
+            if self._ack is Acknowledge.BEFORE and not self._acked_first(task):
+                return  # others have it
+            try:
+                result = self._handler(task)
+            except Exception as error:
+                self._failed(task, error)
+            except BaseException as error:  # Ctrl+C, sys.exit(): it was not the task's fault
+                with contextlib.suppress(BrokerUnavailable, BrokerRefused):
+                    self._again(task, 0.0, f"interrupted by {type(error).__name__}")
+                raise
+            else:
+                self._concluded(task, result)
+        finally:
+            self._holdings.working = None
+
+    def _acked_first(self, task: Task) -> bool:
+        try:
+            return self._holdings.settle_ack(task)
+        except (BrokerUnavailable, BrokerRefused):
+            self._holdings.waiting.appendleft(task)  # not begun: ask again
+            raise
+
+    def _concluded(self, task: Task, result: Any) -> None:
+        if self._holdings.dead:
+            task.outcome = Outcome(task.id, Ending.CRASHED, task.attempt)
+        elif task.outcome is not None and self._ack is Acknowledge.MANUAL:
+            return  # the handler has told
+        elif result is None:
+            self._returned_none(task)
+        elif isinstance(result, Retry):
+            pause = self._policy.pause(task.attempt)
+            if pause is None:
+                self._bury(task, f"gave up after {task.attempt} attempts", result.reason)
+            else:
+                self._again(task, pause if result.after is None else result.after, result.reason)
+        elif isinstance(result, Reject):
+            self._bury(task, result.reason)
+        else:
+            error = TypeError(
+                f"A handler returns None, Retry(…) or Reject(…), not {type(result).__name__}"
+            )
+            self._ledger.raised(task, error)
+            self._bury(task, "unknown handler result", describe(error))
+
+    def _returned_none(self, task: Task) -> None:
+        if self._ack is Acknowledge.AFTER:
+            self._holdings.finish(task)
+        elif self._ack is Acknowledge.MANUAL:
+            self._holdings.keep(task)
+
+    def _failed(self, task: Task, error: Exception) -> None:
+        self._ledger.raised(task, error)
+        text = describe(error)[:LONGEST_ERROR]
+        pause = self._policy.pause(task.attempt)
+        if not self._policy.cures(error):
+            self._bury(task, "an error that another attempt does not cure", text)
+        elif pause is None:
+            self._bury(task, f"gave up after {task.attempt} attempts", text)
+        else:
+            self._again(task, pause, text)
+
+    def _again(self, task: Task, pause: float, text: str) -> None:
+        if not self._told(task, text):
+            self._holdings.settle_nack(task, pause, text, owe=True)
+
+    def _bury(self, task: Task, reason: str, text: str = "") -> None:
+        if not self._told(task, text or reason):
+            self._holdings.settle_reject(task, reason, text, owe=True)
+
+    def _told(self, task: Task, text: str) -> bool:
+        """Whether the queue knows of an end already: then a failure changes nothing any more."""
+        if self._ack is Acknowledge.BEFORE and not self._holdings.dead:
+            task.outcome = Outcome(task.id, Ending.LOST, task.attempt, text)
+            self._ledger.ended(task, Ending.LOST, text)
+        return task.outcome is not None
