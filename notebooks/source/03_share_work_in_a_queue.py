@@ -95,7 +95,8 @@ print("right after:   ", queue.depth())
 clock.advance(60)
 _ = queue.recover()
 print("a minute later:", queue.depth())
-print("Bob:", bob.run_one())
+outcome = bob.run_one()
+print("Bob:", outcome.what, "at attempt", outcome.attempt)
 
 # %% name="crash-picture"
 plots.show(plots.task_life(lab.trace))
@@ -158,7 +159,7 @@ _ = queue.put(cancelled[7])
 for _ in range(3):
     outcome = cat.run_one()
     print(outcome.what, "|", outcome.detail, "| delayed:", queue.depth().delayed)
-    clock.advance(60)
+    clock.advance(outcome.delay or 0)
 
 # %% name="retry-picture"
 plots.show(plots.task_life(lab.trace))
@@ -169,7 +170,7 @@ plots.show(plots.retry_waits(RetryPolicy(attempts=7, first=2.0, cap=60.0, seed=8
 #
 # **B.** Between two attempts the task waits in the queue and not in the worker, who does something
 # else meanwhile. The second picture shows the bounds of the pauses: 2, 4, 8, … seconds, at most 60, and
-# a draw of each. With jitter, many tasks that failed together come back one by one.
+# forty draws of each. With jitter, many tasks that failed together come back one by one.
 #
 # </details>
 #
@@ -242,7 +243,8 @@ gus = Worker(queue, lambda task: booked.append(task.content["flight"]), name="Gu
 _ = queue.put(cancelled[9])
 _ = fay.run_one()
 clock.advance(60)
-print(gus.run_one())
+outcome = gus.run_one()
+print("Gus:", outcome.what, "at attempt", outcome.attempt)
 print("booked:", booked)
 
 # %% [markdown] name="once-explained"
@@ -260,15 +262,20 @@ print("booked:", booked)
 
 # %% name="once"
 store = OnceStore()
-store.connection.execute("CREATE TABLE seats (flight TEXT)")
+_ = store.connection.execute("CREATE TABLE seats (flight TEXT)")
 
 
 def book_once(task):
     """Books a seat and sets the mark, in one transaction."""
     flight = task.content["flight"]
-    store.run(flight, lambda db: db.execute("INSERT INTO seats VALUES (?)", (flight,)) and None)
+
+    def effect(db):
+        db.execute("INSERT INTO seats VALUES (?)", (flight,))
+
+    store.run(flight, effect)
 
 
+# %% name="once-run"
 _ = queue.put_many(cancelled + cancelled[:20])  # 20 of them are put twice
 hal = Worker(queue, book_once, name="Hal", prefetch=50)
 print(hal.run(), "tasks done,", store.count(), "rebookings")

@@ -114,9 +114,7 @@ _ = redis.delete("naive:answers", "naive:questions")
 
 # %% name="late"
 lab.trace.clear()
-slow_desk = Responder(
-    lab, "slow seats", lambda request: lab.clock.advance(5) or 3, name="slow desk"
-)
+slow_desk = Responder(lab, "slow seats", lambda _: lab.clock.advance(5) or 3, name="slow desk")
 slow_desk.connect()
 first = agent.send("slow seats", {"flight": "US 2130"}, timeout=1)
 print("the desk:", slow_desk.serve_one().outcome)
@@ -124,6 +122,8 @@ try:
     agent.collect(first)
 except labkit.errors.RequestTimeout as error:
     print("the agent:", type(error).__name__)
+
+# %% name="late-second"
 second = agent.send("seats", {"flight": "DL 1174"})
 desk.serve_one()
 print("about DL 1174:", agent.collect(second).content, "| late replies:", agent.stats().late)
@@ -187,6 +187,7 @@ def charge(request):
     return "charged"
 
 
+# %% name="charge-run"
 cashier = Responder(lab, "payments", charge, name="cashier").connect()
 for attempt in (1, 2):
     pending = agent.send("payments", {"payment_id": "P-7", "dollars": 80}, timeout=1)
@@ -318,11 +319,8 @@ print(f"{right} of {len(replies)} questions got their own answer")
 
 # %% name="scatter-code"
 stuck = threading.Event()
-fares = {
-    "fares.B6": lambda _: 210,
-    "fares.DL": lambda _: 185,
-    "fares.UA": lambda _: stuck.wait(10),
-}
+silent = lambda _: stuck.wait(10)
+fares = {"fares.B6": lambda _: 210, "fares.DL": lambda _: 185, "fares.UA": silent}
 airlines = [Responder(live, name, handler).connect() for name, handler in fares.items()]
 for airline in airlines:
     airline.start()

@@ -53,7 +53,7 @@ def run_many(
         ExchangeBroken: the connection broke; it has the replies that came.
     """
     commands = [script.command(keys, *arguments) for script, arguments in calls]
-    shown: list[Command] = [(f"EVALSHA <{script.name}>", *args) for script, args in calls]
+    shown: list[Command] = [("EVALSHA", f"<{script.name}>", *args) for script, args in calls]
     replies = client.exchange(*commands, shown=shown)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, _NoScript)]
     if not unknown:

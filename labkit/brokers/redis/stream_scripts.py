@@ -19,7 +19,7 @@ local function remove(worker, place, entry)
 end
 
 local function take_into(worker, count, out)
-  for place = 1, 3 do
+  for place = 3, 1, -1 do
     if #out < count then
       local reply = redis.call('XREADGROUP', 'GROUP', 'workers', worker,
                                'COUNT', count - #out, 'STREAMS', places[place], '>')
@@ -32,7 +32,7 @@ end
 
 local function held_by(worker, most)
   local held = {}
-  for place = 1, 3 do
+  for place = 3, 1, -1 do
     local pending = redis.call('XPENDING', places[place], 'workers', '-', '+', most, worker)
     for _, row in ipairs(pending) do held[#held + 1] = {place, row[1]} end
   end
