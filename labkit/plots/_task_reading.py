@@ -166,8 +166,6 @@ class _Reader:
         held = [s for s in task.stretches if s.doing is Doing.HANDS and s.worker == event.actor]
         if held and held[-1].end is None:
             task.close(event.time, End.LEASE)
-        elif held and held[-1].outcome is End.DIED:
-            held[-1].outcome = End.LEASE
 
     def _accepted(self, task: Task, event: TraceEvent) -> None:
         current, later = task.current, _LATER.search(event.detail)

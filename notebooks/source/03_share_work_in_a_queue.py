@@ -348,10 +348,10 @@ for kind in ("stream", "list"):
     small.put("a task", id="T-1")
     print(kind, "|", small.put("again", id="T-1").accepted, "|", small.depth())
     Worker(small, lambda task: None, name="Max").run_one()
-print(lab.commands(last=5))
+print(*[" ".join(command.split()[:2]) for command in lab.commands(last=5)], sep="\n")
 
 # %% [markdown] name="kinds-prose"
-# The second `put` was refused: an explicit `id` is unique while its task is in the queue. The commands
+# The second `put` was refused: an explicit `id` is unique while its task is in the queue. The names
 # in angle brackets are small Lua scripts, which Redis runs as one step: a task must never be in two
 # places, or in none, whatever dies in between. The capability table tells what is native to the broker
 # and what labkit adds:

@@ -116,7 +116,7 @@ class RedisQueue(ABC):
 
     def release(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """To the end of its place, as if never taken."""
-        moves = [(item, (item.attempt, errors_json(item, ""), 0)) for item in deliveries]
+        moves = [(item, (item.attempt - 1, errors_json(item, ""), 0)) for item in deliveries]
         return self._move(self.scripts.retry, moves)
 
     def renew(self, worker: str, seconds: float | None = None) -> None:
