@@ -64,14 +64,22 @@ def tasks_per_worker(trace: Trace | Iterable[TraceEvent], *, title: str | None =
     return _draw(lanes, headline, " ".join(forgotten_note(work.forgotten)))
 
 
+def _idle_span(lanes: Sequence[Lane]) -> tuple[float, float] | None:
+    """The time to leave out: only one in which nobody works, for width means work here."""
+    blocks = [block for lane in lanes for block in lane.blocks]
+    span = quiet_span(moment for block in blocks for moment in (block.taken, block.end))
+    if span is None or any(block.taken < span[1] and block.end > span[0] for block in blocks):
+        return None
+    return span
+
+
 def _draw(lanes: Sequence[Lane], headline: str, caption: str) -> LabFigure:
     names = [elide(legible(lane.worker), _NAME_WIDTH, NORMAL) for lane in lanes]
     sides = [[", ".join(counts(lane)), f"busy {seconds(lane.busy)}"] for lane in lanes]
     left = MARGIN + max(text_width(name, NORMAL) for name in names) + 14
     right = WIDTH - MARGIN - 14 - max(text_width(line, SMALL) for side in sides for line in side)
-    moments = [t for lane in lanes for block in lane.blocks for t in (block.taken, block.end)]
     first, last = lanes[0].first, lanes[0].last
-    scale = TimeScale(left, right, first, last, cut=quiet_span(moments))
+    scale = TimeScale(left, right, first, last, cut=_idle_span(lanes))
     top = 38 + len(title_lines(headline)) * line_height(TITLE)
     rows = [_held_rows(lane) for lane in lanes]
     heights = [_BLOCK + 22 + _HELD_STEP * max(held, default=0) for held in rows]
@@ -170,7 +178,7 @@ def _legend(lanes: Sequence[Lane]) -> list[tuple[Sample, str]]:
         entries.append((_shared, "acknowledged together: time shared out evenly"))
     ends = [end for end in CROSSED if any(block.stretch.outcome is end for block in blocks)]
     if ends:
-        words = " or ".join(str(end) for end in ends)
+        words = ", ".join(str(end) for end in ends)
         entries.append((lambda c, x, y: c.cross(x + 24, y, gid="sample"), words))
     return entries
 

@@ -139,10 +139,14 @@ def _finding(rows: Sequence[_Row], policy: Policy) -> str:
     bounds = f"bounds grow from {seconds(rows[0].bound)} to {seconds(rows[-1].bound)}"
     if len(rows) == 1:
         bounds = f"the bound is {seconds(rows[0].bound)}"
-    same = Counter((row.attempt, round(wait, 6)) for row in rows for wait in row.waits)
-    together = max(same.values())
-    if not policy.jitter or (together > 1 and together >= 0.5 * len(rows[0].waits)):
-        return f"Without jitter, {together:,} of {count} end at the same moment; {bounds}"
+    same = [
+        Counter(round(w, 6) for w in row.waits).most_common(1)[0][1] for row in rows if row.waits
+    ]
+    sizes = [len(row.waits) for row in rows if row.waits]
+    if same == sizes and min(sizes) > 1:
+        return f"Without jitter, all {sizes[0]:,} come back at the same moment; {bounds}"
+    if not policy.jitter:
+        return f"Without jitter: {count}; {bounds}"
     spread = f"{seconds(min(waits))} to {seconds(max(waits))}"
     return f"Jitter spreads {count} from {spread}; {bounds}"
 

@@ -709,7 +709,7 @@ def test_drawing_a_policy_does_not_use_up_its_draws() -> None:
 
 def test_without_jitter_all_come_back_together() -> None:
     figure = retry_waits(RetryPolicy(attempts=4, jitter=False))
-    assert figure.headline.startswith("Without jitter, 40 of 120 waits end at the same moment")
+    assert figure.headline.startswith("Without jitter, all 40 come back at the same moment")
 
 
 def test_the_waits_of_a_trace_are_those_that_happened() -> None:
