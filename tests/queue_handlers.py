@@ -13,27 +13,26 @@ FOLDER = "LABKIT_TEST_FOLDER"
 
 
 @lru_cache
-def _effects() -> int:
-    path = Path(os.environ[FOLDER]) / "effects"
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+def _effects(folder: str) -> int:
+    return os.open(Path(folder) / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 @lru_cache
-def _store() -> OnceStore:
-    store = OnceStore(Path(os.environ[FOLDER]) / "once.db")
+def _store(folder: str) -> OnceStore:
+    store = OnceStore(Path(folder) / "once.db")
     store.connection.execute("CREATE TABLE IF NOT EXISTS rebookings (flight TEXT)")
     return store
 
 
 def note(task: Task) -> None:
     """An effect that is not idempotent: one line in a file."""
-    os.write(_effects(), f"{task.id}|{os.getpid()}|{task.attempt}\n".encode())
+    os.write(_effects(os.environ[FOLDER]), f"{task.id}|{os.getpid()}|{task.attempt}\n".encode())
 
 
 def rebook(task: Task) -> None:
     """The same, and beside it one that is."""
     note(task)
-    _store().run(
+    _store(os.environ[FOLDER]).run(
         task.id, lambda db: db.execute("INSERT INTO rebookings VALUES (?)", (task.id,)).rowcount
     )
 

@@ -11,8 +11,8 @@ from peers import NAME, prefetch, redis_url
 from peers.counting import empty
 
 SETTINGS = (
-    "XREADGROUP COUNT n and one XACK for the n, no envelope, lease, retry, counts or errors; "
-    "XADD in pipelines of 500; XADD"
+    "XREADGROUP COUNT n and one XACK for the n; no envelope, lease, retry, counts or errors, and "
+    "what is done stays in the stream; XADD in pipelines of 500; XADD"
 )
 _BATCH = 500
 _BODY = {"b": b"{}"}

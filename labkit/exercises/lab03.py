@@ -34,20 +34,26 @@ def check_make_policy(make_policy: Callable[[], Any], _lab: Lab) -> None:
             f"The first pause may last {policy.first:g} seconds.",
             "first=… is the bound of the first pause, in seconds.",
         )
+    if policy.factor <= 1:
+        raise Wrong(
+            f"With factor {policy.factor:g} the pauses do not grow.",
+            "Leave factor alone: by default each bound is twice the last.",
+        )
     if policy.cap > 30:
         raise Wrong(
             f"A pause may grow to {policy.cap:g} seconds.", "cap=… bounds every pause: 30 seconds."
         )
     if policy.cap < 2:
         raise Wrong(
-            f"No pause is longer than {policy.cap:g} seconds: they do not grow.",
+            f"No pause is longer than {policy.cap:g} seconds: they cannot grow.",
             "Leave room between first and cap, or a broken airline is called all the time.",
         )
-    if not policy.cures(ConnectionError("airline")):
-        raise Wrong(
-            "A ConnectionError is not tried again.",
-            "Name only what is hopeless: give_up_on=(ValueError,), and leave retry_on alone.",
-        )
+    for error in (ConnectionError("airline"), TimeoutError("airline"), RuntimeError("?")):
+        if not policy.cures(error):
+            raise Wrong(
+                f"A {type(error).__name__} is not tried again.",
+                "Name only what is hopeless: give_up_on=(ValueError,), and leave retry_on alone.",
+            )
     if policy.cures(ValueError("no such flight")):
         raise Wrong(
             "A ValueError is tried again, five times, with no hope.",
@@ -80,24 +86,31 @@ def check_make_handler(make_handler: Callable[[OnceStore, list[str]], Any], lab:
         if errors:
             raise Wrong(
                 f"The handler raised {errors[-1].error}",
-                "An effect gets one argument, the database: lambda db: rebooked.append(flight).",
+                "The key is a str, the flight; the effect gets one argument, the database: "
+                "lambda db: rebooked.append(flight).",
             )
         if not rebooked:
             raise Wrong("Nothing was rebooked.", "The effect must append: rebooked.append(flight).")
+        if not all(isinstance(flight, str) for flight in rebooked):
+            raise Wrong(
+                f"Rebooked should hold flights such as 'B6 1', and holds {rebooked[0]!r}.",
+                'The flight is in the content: task.content["flight"].',
+            )
+        if store.count() == 0:
+            raise Wrong(
+                "The store was not used: whatever your handler remembers is gone after a restart.",
+                "Let the store remember: store.run(flight, effect).",
+            )
         if rebooked == ["B6 1", "B6 1", "AA 2"]:
             raise Wrong(
                 "B6 1 was rebooked twice.",
-                "Use the flight as the key, not task.id: every task has an id of its own.",
+                "Is the key the flight (every task has an id of its own), and does the append "
+                "happen inside of the effect?",
             )
         if sorted(rebooked) != ["AA 2", "B6 1"]:
             raise Wrong(
                 f"Rebooked were {rebooked!r}.",
                 'One key for each flight: task.content["flight"].',
-            )
-        if store.count() != 2:
-            raise Wrong(
-                "The handler remembers for itself; after a restart it would have forgotten.",
-                "Let the store remember: store.run(flight, effect).",
             )
     _check_failure(make_handler, lab)
 

@@ -30,9 +30,10 @@ class TestLab03:
                 (policy(attempts=4), "4 attempts"),
                 (policy(first=2.0), "2 seconds"),
                 (policy(cap=60.0), "60 seconds"),
-                (policy(first=1.0, cap=1.0), "do not grow"),
-                (policy(retry_on=(OSError, ValueError), give_up_on=()), "no hope"),
-                (policy(retry_on=(KeyError,)), "not tried again"),
+                (policy(first=1.0, cap=1.0), "cannot grow"),
+                (policy(factor=1.0), "do not grow"),
+                (policy(give_up_on=()), "no hope"),
+                (policy(retry_on=(KeyError,)), "ConnectionError is not tried again"),
             ],
         )
 
@@ -55,6 +56,11 @@ class TestLab03:
                     rebooked.append(task.content["flight"])
 
             return handler
+
+        def whole_content(store, rebooked):
+            return lambda task: store.run(
+                task.content["flight"], lambda _: rebooked.append(task.content)
+            )
 
         def one_key(store, rebooked):
             return lambda task: store.run(
@@ -83,7 +89,8 @@ class TestLab03:
             wrong=[
                 (lambda store, _: store.run("x", lambda _: None), "no handler"),
                 (by_task, "rebooked twice"),
-                (own_memory, "remembers for itself"),
+                (own_memory, "store was not used"),
+                (whole_content, "such as 'B6 1'"),
                 (one_key, "['B6 1']"),
                 (no_argument, "raised TypeError"),
                 (mark_first, "never done"),
@@ -157,6 +164,16 @@ class TestLab04:
         def truth(agent, flight):
             return ask(agent, flight) or "unknown"
 
+        def patient(agent, flight):
+            try:
+                return agent.request("seats", {"flight": flight}).content["free"]
+            except NoResponder:
+                return "closed"
+            except RequestTimeout:
+                return "unknown"
+            except RemoteError:
+                return "no such flight"
+
         words = {"closed": "closed", "unknown": "unknown", "wrong": "no such flight"}
         assert_grades(
             lab04.check_ask_seats,
@@ -169,6 +186,7 @@ class TestLab04:
                 (catching(wrong="no such flight"), "raises NoResponder"),
                 (catching(wrong="no such flight", closed="closed"), "raises RequestTimeout"),
                 (catching(**words | {"closed": "unknown"}), "Nobody serves the desk, and you"),
+                (patient, "waited"),
             ],
         )
 
@@ -225,6 +243,17 @@ class TestLab04:
 
             return make
 
+        def by_correlation_id(charge_card):
+            done = set()
+
+            def handler(request):
+                if request.metadata["correlation_id"] not in done:
+                    charge_card(request.content["dollars"])
+                    done.add(request.metadata["correlation_id"])
+                return "charged"
+
+            return handler
+
         assert_grades(
             lab04.check_make_cashier,
             solution=cashier(),
@@ -232,9 +261,9 @@ class TestLab04:
             wrong=[
                 (lambda charge_card: charge_card(1), "no handler"),
                 (lambda _: lambda _request: "charged", "Nobody was charged"),
-                (cashier(remember=False), "charged twice"),
                 (cashier(again=None), "['charged', None]"),
                 (cashier(key="dollars"), "P-8"),
                 (cashier(mark_first=True), "P-9"),
+                (by_correlation_id, "charged twice"),
             ],
         )

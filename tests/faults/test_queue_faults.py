@@ -81,7 +81,7 @@ def nothing(_: Task) -> None:
     """The handler that does nothing, well."""
 
 
-# --- the great test ---------------------------------------------------------------------------------
+# --- the great test -------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(180)
@@ -168,7 +168,7 @@ def explain_duplicates(
     return causes
 
 
-# --- one thing breaks -------------------------------------------------------------------------------
+# --- one thing breaks -----------------------------------------------------------------------------
 
 
 def test_a_killed_worker_process_gives_its_task_to_another(queue: WorkQueue, folder: Path) -> None:
@@ -298,6 +298,7 @@ def test_a_put_that_broke_in_the_middle_says_that_it_may_be_in(
 ) -> None:
     with labkit.connect(server.url, timeout=0.4) as lab:
         queue = WorkQueue(lab, "rebooking", kind=kind)
+        queue.depth()  # connected
         server.pause()
         try:
             with pytest.raises(BrokerUnavailable, match="may have arrived or not") as caught:
@@ -373,7 +374,7 @@ def test_what_the_server_forbids_is_said_in_its_words(server: RedisServer, lab: 
         assert caught.value.unsent == (0, 1)
 
 
-# --- signals and processes --------------------------------------------------------------------------
+# --- signals and processes ------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, time
@@ -500,7 +501,7 @@ def test_threads_share_the_work_and_one_that_is_killed_is_replaced(
         assert busy.wait(10)
         for index in range(3):
             pool.kill(index)
-        assert pool.alive == 0 or queue.depth().in_flight == 1
+        assert pool.alive == 0
         pool.start()
         queue.put_many(range(100))
         assert queue.wait_until_done(30)

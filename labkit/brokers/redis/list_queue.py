@@ -35,5 +35,6 @@ class ListQueue(RedisQueue):
             raise BrokerRefused(f"Redis refused BLMOVE: {number}.")
         if number is None:
             return []
+        self._client.log(move)
         rows: list[Row] = self._run(self.scripts.holds, (worker,))
         return [row for row in rows if row[1] == number]

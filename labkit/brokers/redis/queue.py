@@ -66,8 +66,11 @@ class RedisQueue(ABC):
             return found
         while True:
             with self._told(worker):
-                next_due, rows = self._run(*self._take_call(worker, count, now))
+                script, arguments = self._take_call(worker, count, now)
+                next_due, rows = self._run(script, arguments, quiet=True)
                 found = self._hand_out(worker, rows)
+            if found:  # looking in vain, again and again, is nothing to be told
+                self._client.log(script.shown(*arguments))
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
@@ -142,7 +145,10 @@ class RedisQueue(ABC):
         most = self._options.max_deliveries or ""
         more = 1
         while more:
-            more, rows = self._run(self.scripts.recover, (now, now + self._options.lease, most))
+            arguments = (now, now + self._options.lease, most)
+            more, rows = self._run(self.scripts.recover, arguments, quiet=True)
+            if rows:
+                self._client.log(self.scripts.recover.shown(*arguments))
             for task_id, worker, attempt, dead in rows:
                 found.append(Recovered(text(task_id), text(worker), int(attempt), dead == 1))
                 self._held.pop(text(worker), None)
@@ -202,14 +208,18 @@ class RedisQueue(ABC):
             self._unsure.add(worker)
             raise
 
-    def _run(self, script: Script, arguments: Sequence[Argument] = ()) -> Reply:
-        [reply] = self._run_all([(script, arguments)])
+    def _run(
+        self, script: Script, arguments: Sequence[Argument] = (), *, quiet: bool = False
+    ) -> Reply:
+        [reply] = self._run_all([(script, arguments)], quiet=quiet)
         return reply
 
-    def _run_all(self, calls: Sequence[tuple[Script, Sequence[Argument]]]) -> list[Reply]:
+    def _run_all(
+        self, calls: Sequence[tuple[Script, Sequence[Argument]]], *, quiet: bool = False
+    ) -> list[Reply]:
         """Run scripts in one round trip; a server that lost everything is prepared again."""
         try:
-            replies = run_many(self._client, calls, self.keys)
+            replies = run_many(self._client, calls, self.keys, quiet=quiet)
             if any(_unprepared(reply) for reply in replies):
                 self._prepare()
                 again = [i for i, reply in enumerate(replies) if _unprepared(reply)]

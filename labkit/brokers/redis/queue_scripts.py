@@ -151,7 +151,8 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now)) do
                      or string.sub(task.e, 1, -2) .. ', ' .. note .. ']'
       local gone = most and attempts >= most
       if gone then
-        bury(place, task, attempts, errors, 'its workers died ' .. attempts .. ' times', now)
+        local reason = 'delivered ' .. attempts .. ' times, and its worker died'
+        bury(place, task, attempts, errors, reason, now)
       else
         add(place, 'i', task.i, 'b', task.b, 'a', attempts, 'u', task.u, 'e', errors)
       end

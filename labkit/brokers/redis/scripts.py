@@ -25,6 +25,10 @@ class Script:
         """The script as a command that can go out with others."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
+    def shown(self, *arguments: Argument) -> Command:
+        """The script as people see it."""
+        return ("EVALSHA", f"<{self.name}>", *arguments)
+
 
 def run(client: RedisClient, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
     """Run one script.
@@ -46,14 +50,18 @@ def run_many(
     client: RedisClient,
     calls: Sequence[tuple[Script, Sequence[Argument]]],
     keys: Sequence[str],
+    *,
+    quiet: bool = False,
 ) -> list[Reply]:
     """Run scripts in one round trip; a reply may be a `ResponseError`.
+
+    Quiet ones leave no line in `broker.commands()`.
 
     Raises:
         ExchangeBroken: the connection broke; it has the replies that came.
     """
     commands = [script.command(keys, *arguments) for script, arguments in calls]
-    shown: list[Command] = [("EVALSHA", f"<{script.name}>", *args) for script, args in calls]
+    shown = [] if quiet else [script.shown(*arguments) for script, arguments in calls]
     replies = client.exchange(*commands, shown=shown)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, _NoScript)]
     if not unknown:

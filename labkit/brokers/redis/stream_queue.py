@@ -45,11 +45,13 @@ class StreamQueue(RedisQueue):
         """XREADGROUP from all streams; it may bring `count` of each."""
         group: Command = ("XREADGROUP", "GROUP", GROUP, worker, "COUNT", count)
         block: Command = ("BLOCK", int(seconds * 1000), "STREAMS", *self.places, ">", ">", ">")
-        _, reply = self._client.exchange(lease, group + block)
+        _, reply = self._client.exchange(lease, group + block, shown=[])
         if isinstance(reply, REFUSALS):
             if str(reply).startswith(_GONE):
                 return []
             raise BrokerRefused(f"Redis refused XREADGROUP: {reply}.")
+        if reply:
+            self._client.log(group + block)
         place = {stream.encode(): number for number, stream in enumerate(self.places, 1)}
         return [
             (place[stream], entry, fields)

@@ -173,7 +173,7 @@ class ThreadMember:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self.worker.running
+        return self.worker.running and not self.worker.crashed
 
     def wait_ready(self) -> None:
         """It works at once."""

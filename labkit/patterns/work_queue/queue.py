@@ -7,9 +7,10 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from labkit.broker import Depth, Priority, QueueBroker, QueueItem, QueueKind, QueueOptions
+from labkit.broker import Depth, Priority, QueueBroker, QueueItem, QueueKind
 from labkit.broker import Recovered as RecoveredTask
 from labkit.errors import (
     BatchError,
@@ -23,6 +24,7 @@ from labkit.errors import (
 )
 from labkit.message import DEFAULT_MAX_BYTES, Message
 from labkit.patterns.statistics import ErrorRecord, Tally
+from labkit.patterns.work_queue.arguments import check_name, priority_of, queue_options
 from labkit.patterns.work_queue.letters import DeadLetter, DeadLetters
 from labkit.patterns.work_queue.statistics import QueueStatistics
 from labkit.patterns.work_queue.task import DEFAULT_TYPE, NewTask, Ticket
@@ -61,13 +63,13 @@ class WorkQueue:
         sender: str = "producer",
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        _check_name("A queue", name)
-        _check_name("A sender", sender)
+        check_name("A queue", name)
+        check_name("A sender", sender)
         self.lab = lab
         self.name = name
         self.sender = sender
         self.max_bytes = max_bytes
-        self.options = _options(lease, max_length, max_deliveries, kind)
+        self.options = queue_options(lease, max_length, max_deliveries, kind)
         self.tasks = lab.open_queue(name, self.options)
         self._epoch = lab.clock.new_epoch()
         self._numbers = itertools.count(1)
@@ -160,7 +162,7 @@ class WorkQueue:
 
     def recover(self) -> list[RecoveredTask]:
         """Take tasks from workers whose lease has run out, for others; workers do so, too."""
-        found = self.tasks.recover()
+        found = [replace(t, worker=_name(t.worker)) for t in self.tasks.recover()]
         for task in found:
             self._tally.add(self.name, recovered=1)
             action = Action.DEAD if task.dead else Action.RECOVERED
@@ -169,13 +171,16 @@ class WorkQueue:
                 action,
                 channel=self.name,
                 message_id=task.id,
-                detail=f"from {task.worker.rpartition('/')[0]}, attempt {task.attempt}",
+                detail=f"from {task.worker}, attempt {task.attempt}",
             )
         return found
 
     def leases(self) -> dict[str, float]:
         """For each worker that holds tasks or may, the seconds until it counts as dead."""
-        return {w.rpartition("/")[0] or w: left for w, left in self.tasks.waits().items()}
+        leases: dict[str, float] = {}
+        for worker, left in self.tasks.waits().items():  # of two lives under a name, the longer
+            leases[_name(worker)] = max(left, leases.get(_name(worker), left))
+        return leases
 
     def stats(self) -> QueueStatistics:
         """What was put here, up to now."""
@@ -196,7 +201,7 @@ class WorkQueue:
         """The task as a message, and as what the broker keeps."""
         if not (new.delay >= 0 and math.isfinite(new.delay)):
             raise ConfigurationError(f"A delay is in seconds from now, got {new.delay}.")
-        priority = _priority(new.priority)
+        priority = priority_of(new.priority)
         if new.id is not None and (not isinstance(new.id, str) or not new.id):
             raise ConfigurationError(f"A task's id is a non-empty str, got {new.id!r}.")
         clock = self.lab.clock
@@ -264,33 +269,11 @@ class WorkQueue:
         )
 
 
+def _name(identity: str) -> str:
+    """The worker's name; the broker knows it with the number of its life."""
+    return identity.rpartition("/")[0] or identity
+
+
 def _as_batch(error: BrokerUnavailable | BrokerRefused) -> BatchError:
     maybe = isinstance(error, BrokerUnavailable) and error.sent
     return BatchError(str(error), unknown=[0] if maybe else [], unsent=[] if maybe else [0])
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not name or "{" in name or "}" in name:
-        raise ConfigurationError(f"{what} has a name, a str without braces, got {name!r}.")
-
-
-def _priority(given: Priority | str) -> Priority:
-    try:
-        return Priority[given.upper()] if isinstance(given, str) else Priority(given)
-    except (KeyError, ValueError):
-        known = ", ".join(repr(priority.name.lower()) for priority in Priority)
-        raise ConfigurationError(f"A priority is one of {known}, got {given!r}.") from None
-
-
-def _options(
-    lease: float, max_length: int | None, max_deliveries: int | None, kind: QueueKind | str
-) -> QueueOptions:
-    if not (lease > 0 and math.isfinite(lease)):
-        raise ConfigurationError(f"A lease is in seconds and above 0, got {lease}.")
-    for name, most in {"max_length": max_length, "max_deliveries": max_deliveries}.items():
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise ConfigurationError(f"{name} is a whole number from 1, or None, got {most!r}.")
-    kinds = [k.value for k in QueueKind]
-    if kind not in kinds:
-        raise ConfigurationError(f"A queue's kind is one of {', '.join(kinds)}, got {kind!r}.")
-    return QueueOptions(lease, max_length, max_deliveries, QueueKind(kind))

@@ -187,6 +187,11 @@ class Worker:
         return True
 
     @property
+    def crashed(self) -> bool:
+        """Whether `crash()` was called."""
+        return self._holdings.dead
+
+    @property
     def running(self) -> bool:
         """Whether the background thread is there."""
         return self._background.running

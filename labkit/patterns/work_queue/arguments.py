@@ -1,0 +1,38 @@
+"""What the arguments of a queue may be, and what is said of others."""
+
+from __future__ import annotations
+
+import math
+
+from labkit.broker import Priority, QueueKind, QueueOptions
+from labkit.errors import ConfigurationError
+
+
+def check_name(what: str, name: object) -> None:
+    """Braces would decide where a cluster keeps it."""
+    if not isinstance(name, str) or not name or "{" in name or "}" in name:
+        raise ConfigurationError(f"{what} has a name, a str without braces, got {name!r}.")
+
+
+def priority_of(given: Priority | str) -> Priority:
+    """By name or number."""
+    try:
+        return Priority[given.upper()] if isinstance(given, str) else Priority(given)
+    except (KeyError, ValueError):
+        known = ", ".join(repr(priority.name.lower()) for priority in Priority)
+        raise ConfigurationError(f"A priority is one of {known}, got {given!r}.") from None
+
+
+def queue_options(
+    lease: float, max_length: int | None, max_deliveries: int | None, kind: QueueKind | str
+) -> QueueOptions:
+    """All of them, checked."""
+    if not (lease > 0 and math.isfinite(lease)):
+        raise ConfigurationError(f"A lease is in seconds and above 0, got {lease}.")
+    for name, most in {"max_length": max_length, "max_deliveries": max_deliveries}.items():
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise ConfigurationError(f"{name} is a whole number from 1, or None, got {most!r}.")
+    kinds = [k.value for k in QueueKind]
+    if kind not in kinds:
+        raise ConfigurationError(f"A queue's kind is one of {', '.join(kinds)}, got {kind!r}.")
+    return QueueOptions(lease, max_length, max_deliveries, QueueKind(kind))
