@@ -145,7 +145,7 @@ class RealRedis(QueueContract):
 
             def lose_answer(*commands: Any, shown: Any = None) -> list[Any]:
                 replies = exchange(*commands, shown=shown)
-                if any("take" in str(part) for part in (shown or [("",)])[-1][:1]):
+                if commands[-1][1:2] == (queue.tasks.scripts.take.sha,):
                     calls.append(1)
                     raise KeyboardInterrupt
                 return list(replies)
@@ -170,7 +170,7 @@ class RealRedis(QueueContract):
         assert len(taken) == 1
         if kind == "stream":
             lab.native.zrem(queue.tasks.keys[6], "ghost/1")
-        eventually(lambda: [task.worker for task in queue.recover()] == ["ghost/1"])
+        eventually(lambda: [task.worker for task in queue.recover()] == ["ghost"])
         assert queue.depth() == Depth(1, 0, 0, 0)
 
     def test_dead_workers_leave_no_consumers(self, lab: Any, make: Any, kind: str) -> None:

@@ -32,7 +32,7 @@ class Line:
         """
         with self._lock:
             connection = self._fresh_connection()
-            self._client.log((f"EVALSHA <{script.name}>", *arguments[:2]))
+            self._client.log(("EVALSHA", f"<{script.name}>", *arguments[:2]))
             try:
                 reply = _ask(connection, *script.command(keys, *arguments))
                 if isinstance(reply, redis.exceptions.NoScriptError):

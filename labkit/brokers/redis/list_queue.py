@@ -30,7 +30,8 @@ class ListQueue(RedisQueue):
         del count
         wait_s = round(min(seconds, LONGEST_BLOCK_S), 3)
         normal, taken = self.places[1], self.keys[-1] + worker
-        _, number = self._client.exchange(lease, ("BLMOVE", normal, taken, "RIGHT", "LEFT", wait_s))
+        move: Command = ("BLMOVE", normal, taken, "RIGHT", "LEFT", wait_s)
+        _, number = self._client.exchange(lease, move, shown=[])
         if isinstance(number, REFUSALS):
             raise BrokerRefused(f"Redis refused BLMOVE: {number}.")
         if number is None:

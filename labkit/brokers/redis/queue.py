@@ -14,7 +14,13 @@ from contextlib import contextmanager
 
 from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
-from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome, put_in_batches
+from labkit.brokers.redis.queue_put import (
+    BATCH_SIZE,
+    FULL,
+    Outcome,
+    put_arguments,
+    put_in_batches,
+)
 from labkit.brokers.redis.queue_rows import (
     Row,
     ack_arguments,
@@ -23,6 +29,7 @@ from labkit.brokers.redis.queue_rows import (
     errors_json,
     place_of,
     text,
+    unprepared,
 )
 from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
 from labkit.brokers.redis.scripts import Argument, Script, run_many
@@ -220,9 +227,9 @@ class RedisQueue(ABC):
         """Run scripts in one round trip; a server that lost everything is prepared again."""
         try:
             replies = run_many(self._client, calls, self.keys, quiet=quiet)
-            if any(_unprepared(reply) for reply in replies):
+            if any(unprepared(reply) for reply in replies):
                 self._prepare()
-                again = [i for i, reply in enumerate(replies) if _unprepared(reply)]
+                again = [i for i, reply in enumerate(replies) if unprepared(reply)]
                 new = run_many(self._client, [calls[i] for i in again], self.keys)
                 for i, reply in zip(again, new, strict=True):
                     replies[i] = reply
@@ -240,10 +247,7 @@ class RedisQueue(ABC):
             if commands is not None:
                 replies = self._client.exchange(*commands)
                 return [r if isinstance(r, REFUSALS) else True for r in replies]
-        arguments: list[Argument] = ["" if most is None else most]
-        for item in batch:
-            due = now + item.delay if item.delay else 0
-            arguments += [item.priority + 1, item.id, item.body, int(item.unique), due]
+        arguments = put_arguments(batch, most, now)
         [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
         if isinstance(reply, REFUSALS):
             return [reply]
@@ -301,7 +305,3 @@ class RedisQueue(ABC):
         replies = self._run_all(calls)
         self._let_go([item for item, _ in moves])
         return [reply == 1 for reply in replies]
-
-
-def _unprepared(reply: Reply) -> bool:
-    return isinstance(reply, REFUSALS) and "NOGROUP" in str(reply)

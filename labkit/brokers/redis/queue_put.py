@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from labkit.broker import QueueItem, QueueOptions
 from labkit.brokers.redis.client import REFUSALS, ExchangeBroken
+from labkit.brokers.redis.scripts import Argument
 from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable, LabkitError, QueueFull
 
 BATCH_SIZE = 500
@@ -57,6 +58,15 @@ def put_in_batches(
             raise _refused(outcomes, start, len(items), options)
         accepted += known_ones
     return accepted
+
+
+def put_arguments(batch: Sequence[QueueItem], most: int | None, now: float) -> list[Argument]:
+    """What the script must know: the bound; of each place, id, body, unique, due (0: now)."""
+    arguments: list[Argument] = ["" if most is None else most]
+    for item in batch:
+        due = now + item.delay if item.delay else 0
+        arguments += [item.priority + 1, item.id, item.body, int(item.unique), due]
+    return arguments
 
 
 def _batch(items: Sequence[QueueItem], start: int) -> Sequence[QueueItem]:

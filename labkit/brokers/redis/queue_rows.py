@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit.broker import DeadItem, Delivery, Priority
+from labkit.brokers.redis.client import REFUSALS
 from labkit.brokers.redis.scripts import Argument
 
 Row = Sequence[Any]
@@ -86,3 +87,8 @@ def _errors(raw: bytes | None) -> tuple[str, ...]:
         return tuple(map(str, json.loads(raw)))
     except (ValueError, TypeError):
         return (text(raw),)
+
+
+def unprepared(reply: object) -> bool:
+    """Whether it says that a stream or its group is not there."""
+    return isinstance(reply, REFUSALS) and "NOGROUP" in str(reply)

@@ -44,7 +44,15 @@ class StreamQueue(RedisQueue):
     def _block(self, worker: str, count: int, lease: Command, seconds: float) -> list[Row]:
         """XREADGROUP from all streams; it may bring `count` of each."""
         group: Command = ("XREADGROUP", "GROUP", GROUP, worker, "COUNT", count)
-        block: Command = ("BLOCK", int(seconds * 1000), "STREAMS", *self.places, ">", ">", ">")
+        block: Command = (
+            "BLOCK",
+            max(1, int(seconds * 1000)),
+            "STREAMS",
+            *self.places,
+            ">",
+            ">",
+            ">",
+        )
         _, reply = self._client.exchange(lease, group + block, shown=[])
         if isinstance(reply, REFUSALS):
             if str(reply).startswith(_GONE):

@@ -36,3 +36,13 @@ def queue_options(
     if kind not in kinds:
         raise ConfigurationError(f"A queue's kind is one of {', '.join(kinds)}, got {kind!r}.")
     return QueueOptions(lease, max_length, max_deliveries, QueueKind(kind))
+
+
+def check_worker(name: object, handler: object, prefetch: object) -> None:
+    """Whether a worker can be made of these."""
+    if not callable(handler):
+        raise ConfigurationError(f"A handler is a function of (task), got {handler!r}.")
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
+        raise ConfigurationError(f"prefetch is a whole number from 1, got {prefetch!r}.")
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"A worker's name is a non-empty str, got {name!r}.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from labkit.errors import BrokerRefused, BrokerUnavailable, describe
+from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, describe
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
 from labkit.patterns.work_queue.retry import RetryPolicy
@@ -26,6 +26,15 @@ class Acknowledge(StrEnum):
     BEFORE = "before"
     AFTER = "after"
     MANUAL = "manual"
+
+
+def acknowledge(given: Acknowledge | str) -> Acknowledge:
+    """By name."""
+    known = [policy.value for policy in Acknowledge]
+    if given not in known:
+        names = ", ".join(map(repr, known))
+        raise ConfigurationError(f"ack is one of {names}, got {given!r}.")
+    return Acknowledge(given)
 
 
 class Handling:

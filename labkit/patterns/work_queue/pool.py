@@ -6,7 +6,7 @@ import time
 from typing import Any, Self
 
 from labkit.errors import ConfigurationError
-from labkit.patterns.work_queue.handling import Acknowledge, Handler
+from labkit.patterns.work_queue.handling import Acknowledge, Handler, acknowledge
 from labkit.patterns.work_queue.member import ProcessMember, ThreadMember, process_setup
 from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
@@ -55,7 +55,7 @@ class WorkerPool:
         self._names = [f"{name}-{index}" for index in range(workers)]
         self._handler = handler
         self._retry = retry or RetryPolicy()
-        self._options: dict[str, Any] = {"prefetch": prefetch, "ack": Acknowledge(ack)}
+        self._options: dict[str, Any] = {"prefetch": prefetch, "ack": acknowledge(ack)}
         self._members: dict[str, ProcessMember | ThreadMember] = {}
         self._past: list[WorkerStatistics] = []
         Worker(queue, handler, name=name, retry=self._retry, **self._options)  # arguments right?

@@ -14,7 +14,8 @@ from labkit.errors import (
     NotConnected,
 )
 from labkit.patterns.background import Background
-from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling
+from labkit.patterns.work_queue.arguments import check_worker
+from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling, acknowledge
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
 from labkit.patterns.work_queue.outage import Outage
@@ -57,22 +58,18 @@ class Worker:
         prefetch: int = 1,
         ack: Acknowledge | str = Acknowledge.AFTER,
     ) -> None:
-        if not callable(handler):
-            raise ConfigurationError(f"A handler is a function of (task), got {handler!r}.")
-        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
-            raise ConfigurationError(f"prefetch is a whole number from 1, got {prefetch!r}.")
-        if ack not in list(Acknowledge):
-            known = ", ".join(repr(policy.value) for policy in Acknowledge)
-            raise ConfigurationError(f"ack is one of {known}, got {ack!r}.")
         self.name = f"worker-{secrets.token_hex(2)}" if name is None else name
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigurationError(f"A worker's name is a non-empty str, got {name!r}.")
+        check_worker(self.name, handler, prefetch)
+        policy = acknowledge(ack)
         self.queue = queue
         self._prefetch = prefetch
         self._ledger = WorkerLedger(self.name, queue.name, queue.lab)
-        self._holdings = Holdings(queue, self.name, self._ledger, by_hand=ack == Acknowledge.MANUAL)
-        policy = retry or RetryPolicy()
-        self._handling = Handling(handler, policy, Acknowledge(ack), self._holdings, self._ledger)
+        self._holdings = Holdings(
+            queue, self.name, self._ledger, by_hand=policy is Acknowledge.MANUAL
+        )
+        self._handling = Handling(
+            handler, retry or RetryPolicy(), policy, self._holdings, self._ledger
+        )
         self._recover_at = 0.0
         self._closing = False
         self._busy_thread: int | None = None  # the one that runs us now
