@@ -13,24 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
+from labkit.brokers.redis import queue_put, queue_rows
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
-from labkit.brokers.redis.queue_put import (
-    BATCH_SIZE,
-    FULL,
-    Outcome,
-    put_arguments,
-    put_in_batches,
-)
-from labkit.brokers.redis.queue_rows import (
-    Row,
-    ack_arguments,
-    dead_item,
-    delivery,
-    errors_json,
-    place_of,
-    text,
-    unprepared,
-)
+from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome
+from labkit.brokers.redis.queue_rows import Row, delivery, text
 from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
 from labkit.brokers.redis.scripts import Argument, Script, run_many
 from labkit.errors import BrokerRefused
@@ -38,7 +24,7 @@ from labkit.errors import BrokerRefused
 LONGEST_BLOCK_S = 0.5
 """Longest single wait in Redis: so late may a task be that another client has delayed."""
 
-EMBEDDED_PAUSE_S = (0.002, 0.05)
+EMBEDDED_PAUSE_S = (0.005, 0.05)
 """Between two looks at the embedded broker, which cannot block: at first, and after a while."""
 
 
@@ -62,7 +48,8 @@ class RedisQueue(ABC):
     def put(self, items: Sequence[QueueItem]) -> list[bool]:
         """Add tasks, a batch in one round trip."""
         now = self._client.now() if any(item.delay for item in items) else 0.0
-        return put_in_batches(items, lambda batch: self._put_batch(batch, now), self._options)
+        put = lambda batch: self._put_batch(batch, now)  # noqa: E731
+        return queue_put.put_in_batches(items, put, self._options)
 
     def take(self, worker: str, count: int, timeout: float) -> list[Delivery]:
         """The highest priority first; waits in Redis where Redis can block."""
@@ -99,7 +86,8 @@ class RedisQueue(ABC):
             return self.ack(done), self.take(worker, count, 0.0)
         take = self._take_call(worker, count, self._client.now())
         with self._told(worker):
-            acked, (_, rows) = self._run_all([(self.scripts.ack, ack_arguments(done)), take])
+            ack = (self.scripts.ack, queue_rows.ack_arguments(done))
+            acked, (_, rows) = self._run_all([ack, take])
             self._let_go(done)
             return [answer == 1 for answer in acked], self._hand_out(worker, rows)
 
@@ -107,26 +95,29 @@ class RedisQueue(ABC):
         """All in one step."""
         if not deliveries:
             return []
-        replies = self._run(self.scripts.ack, ack_arguments(deliveries))
+        replies = self._run(self.scripts.ack, queue_rows.ack_arguments(deliveries))
         self._let_go(deliveries)
         return [reply == 1 for reply in replies]
 
     def retry(self, delivery: Delivery, delay: float, error: str) -> bool:
         """To the end of its place, or into the delayed ones."""
         due = self._client.now() + delay if delay > 0 else 0
-        errors = errors_json(delivery, error)
+        errors = queue_rows.errors_json(delivery, error)
         [moved] = self._move(self.scripts.retry, [(delivery, (delivery.attempt, errors, due))])
         return moved
 
     def bury(self, delivery: Delivery, reason: str, error: str) -> bool:
         """To the dead letters, with its whole history."""
-        facts = (delivery.attempt, errors_json(delivery, error), reason, self._client.now())
+        errors = queue_rows.errors_json(delivery, error)
+        facts = (delivery.attempt, errors, reason, self._client.now())
         [moved] = self._move(self.scripts.bury, [(delivery, facts)])
         return moved
 
     def release(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """To the end of its place, as if never taken."""
-        moves = [(item, (item.attempt - 1, errors_json(item, ""), 0)) for item in deliveries]
+        moves = [
+            (item, (item.attempt - 1, queue_rows.errors_json(item, ""), 0)) for item in deliveries
+        ]
         return self._move(self.scripts.retry, moves)
 
     def renew(self, worker: str, seconds: float | None = None) -> None:
@@ -168,7 +159,7 @@ class RedisQueue(ABC):
     def dead(self, limit: int = 100) -> list[DeadItem]:
         """XRANGE of the dead letters."""
         rows = self._client.call("XRANGE", self._dead, "-", "+", "COUNT", limit)
-        return [dead_item(tag, fields) for tag, fields in rows]
+        return [queue_rows.dead_item(tag, fields) for tag, fields in rows]
 
     def redrive(self, items: Sequence[DeadItem]) -> int:
         """To the places they came from, with no attempts."""
@@ -227,9 +218,9 @@ class RedisQueue(ABC):
         """Run scripts in one round trip; a server that lost everything is prepared again."""
         try:
             replies = run_many(self._client, calls, self.keys, quiet=quiet)
-            if any(unprepared(reply) for reply in replies):
+            if any(queue_rows.unprepared(reply) for reply in replies):
                 self._prepare()
-                again = [i for i, reply in enumerate(replies) if unprepared(reply)]
+                again = [i for i, reply in enumerate(replies) if queue_rows.unprepared(reply)]
                 new = run_many(self._client, [calls[i] for i in again], self.keys)
                 for i, reply in zip(again, new, strict=True):
                     replies[i] = reply
@@ -247,7 +238,7 @@ class RedisQueue(ABC):
             if commands is not None:
                 replies = self._client.exchange(*commands)
                 return [r if isinstance(r, REFUSALS) else True for r in replies]
-        arguments = put_arguments(batch, most, now)
+        arguments = queue_put.put_arguments(batch, most, now)
         [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
         if isinstance(reply, REFUSALS):
             return [reply]
@@ -301,7 +292,7 @@ class RedisQueue(ABC):
     ) -> list[bool]:
         if not moves:
             return []
-        calls = [(script, (*place_of(item), *facts)) for item, facts in moves]
+        calls = [(script, (*queue_rows.place_of(item), *facts)) for item, facts in moves]
         replies = self._run_all(calls)
         self._let_go([item for item, _ in moves])
         return [reply == 1 for reply in replies]

@@ -7,12 +7,7 @@ import threading
 import time
 from typing import Self
 
-from labkit.errors import (
-    BrokerRefused,
-    BrokerUnavailable,
-    ConfigurationError,
-    NotConnected,
-)
+from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.patterns.background import Background
 from labkit.patterns.work_queue.arguments import check_worker
 from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling, acknowledge
