@@ -54,10 +54,15 @@ ONLY_ON = {
 
 
 def requirements() -> list[str]:
-    """Everything that pyproject.toml asks for: to run, with all extras, and to build."""
+    """Everything that pyproject.toml asks for: to run, with all extras but "bench", and to build."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = wanted["project"]
-    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    extras = [
+        line
+        for name, lines in project["optional-dependencies"].items()
+        if name != "bench"  # has an environment of its own: its peers pin older packages
+        for line in lines
+    ]
     return [*project["dependencies"], *extras, *wanted["build-system"]["requires"]]
 
 
