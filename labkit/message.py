@@ -13,6 +13,7 @@ import math
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -168,7 +169,12 @@ _DECODER = msgspec.json.Decoder(Message)
 
 def format_timestamp(seconds: float) -> str:
     """Seconds since 1970 as ISO-8601 UTC with milliseconds and Z."""
-    moment = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
+    return _format_ms(round(seconds * 1000))
+
+
+@lru_cache(maxsize=1024)  # messages of one millisecond share it
+def _format_ms(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
@@ -178,13 +184,18 @@ def _describe(value: object) -> str:
 
 
 def _check_timestamp(value: object) -> None:
-    try:
-        if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value):
-            raise ValueError
-        datetime.fromisoformat(value)
-    except ValueError:
+    if not isinstance(value, str) or not _is_timestamp(value):
         expected = f"ISO-8601 in UTC with milliseconds, such as {_TIMESTAMP_EXAMPLE}"
-        raise ValidationError("timestamp", expected, _describe(value)) from None
+        raise ValidationError("timestamp", expected, _describe(value))
+
+
+@lru_cache(maxsize=1024)
+def _is_timestamp(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _TIMESTAMP.fullmatch(text) is not None
 
 
 def _check_json(path: str, value: Any, depth: int = 0) -> None:

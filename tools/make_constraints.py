@@ -54,7 +54,7 @@ ONLY_ON = {
 
 
 def requirements() -> list[str]:
-    """Everything that pyproject.toml asks for: to run, with all extras but "bench", and to build."""
+    """All that pyproject.toml asks for: to run, with all extras but "bench", and to build."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = wanted["project"]
     extras = [
