@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -483,6 +484,70 @@ class RequestReplyContract:
             assert desk.stats().replied == 0
             with pytest.raises(NotConnected):
                 desk.serve_one()
+
+    def test_closing_an_end_ends_the_wait_of_another_thread(self, lab: ReplyBroker) -> None:
+        for open_end in (
+            lambda: lab.open_service("seats", "desk", 5.0),
+            lambda: lab.open_inbox(60.0),
+        ):
+            for _ in range(5):
+                end, got = open_end(), []
+                began = threading.Event()
+
+                def wait(end: Any = end, got: Any = got, began: Any = began) -> None:
+                    began.set()
+                    with contextlib.suppress(NotConnected):  # closed before it began
+                        got.append(end.poll(1, 30.0))
+
+                thread = threading.Thread(target=wait)
+                thread.start()
+                assert began.wait(5)
+                end.close()
+                thread.join(5)
+                assert not thread.is_alive()
+                assert got in ([], [[]])
+
+    def test_a_responder_that_gave_up_takes_nothing_more(
+        self, lab: ReplyBroker, gate: Requester
+    ) -> None:
+        with Responder(lab, "seats", double, name="other") as other:
+            for concurrency in (1, 2):
+                desk = Responder(lab, "seats", double, name="desk", concurrency=concurrency)
+                desk.connect()
+                for n in range(8):
+                    desk.start()
+                    assert desk.stop(drain=False)  # it had nothing in hand
+                    assert not desk.serving
+                    pending = gate.send("seats", n)
+                    assert other.serve_one(timeout=2).outcome == "replied"
+                    assert gate.collect(pending).content == 2 * n
+                desk.disconnect()
+                assert (desk.stats().messages, desk.stats().connections_lost) == (0, 0)
+
+    def test_a_crash_while_it_waits_takes_nothing_more(
+        self, lab: ReplyBroker, gate: Requester
+    ) -> None:
+        with Responder(lab, "seats", double, name="other") as other:
+            for n in range(5):
+                desk = Responder(lab, "seats", double, name="desk", presence=0.2).connect().start()
+                desk.crash()
+                eventually(lambda desk=desk: not desk.serving)
+                pending = gate.send("seats", n)
+                assert other.serve_one(timeout=2).outcome == "replied"
+                assert gate.collect(pending).content == 2 * n
+                assert (desk.stats().messages, desk.stats().connections_lost) == (0, 0)
+
+    def test_a_request_that_comes_as_the_threads_go_is_answered(
+        self, lab: ReplyBroker, gate: Requester
+    ) -> None:
+        with Responder(lab, "seats", double, concurrency=2) as desk:
+            pool = ThreadPoolExecutor(2)
+            pool.shutdown()
+            pending = gate.send("seats", 21)
+            assert desk._free.acquire(timeout=1)
+            desk._hand_over(pool)
+            assert gate.collect(pending).content == 42
+            assert desk.stop()  # every thread is free
 
     def test_a_handler_may_stop_its_responder(self, gate: Requester, serve: Callable) -> None:
         def handler(_: Message) -> str:

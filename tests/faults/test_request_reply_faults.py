@@ -135,6 +135,46 @@ def test_kill_and_restart_of_the_broker_is_survived(
     eventually(lambda: desk.connected and gate.connected)
 
 
+def test_a_restart_that_nobody_noticed_loses_no_reply(server: RedisServer) -> None:
+    """An inbox that was renewed just before the server forgot it is told again in time."""
+    with (
+        labkit.connect(server.url) as lab,
+        labkit.connect(server.url) as elsewhere,
+        Requester(lab, "gate") as gate,
+    ):
+        for n in range(3):
+            with Responder(elsewhere, "seats", lambda request: request.content) as desk:
+                desk.start()
+                gate._collector.require_inbox()._life.renew()
+                assert gate.request("seats", n, timeout=5).content == n
+                desk.disconnect()
+            server.kill()
+            server.start()
+        with Responder(elsewhere, "seats", lambda request: request.content) as desk:
+            desk.start()
+            life = gate._collector.require_inbox()._life
+            life._renewed_at = time.monotonic()  # as if its last beat had just got through
+            assert gate.request("seats", "after", timeout=5).content == "after"
+        assert gate.stats().timed_out == 0
+
+
+def test_a_request_that_never_left_is_not_waited_for(gate: Requester, desk: Responder) -> None:
+    assert answer(gate) == "again"
+    inbox = gate._collector.require_inbox()
+
+    def broken() -> None:
+        raise BrokerUnavailable("gone", sent=True)
+
+    inbox._life.renew = broken
+    inbox._life._renewed_at = -60.0  # it must be renewed before a request is sent
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailable) as told:
+        gate.request("seats", 1, timeout=5)
+    assert not told.value.sent
+    assert time.monotonic() - began < 2
+    assert desk.serving
+
+
 def test_requests_in_flight_when_the_broker_dies_end(server: RedisServer, lab: ReplyBroker) -> None:
     started, release = threading.Event(), threading.Event()
 

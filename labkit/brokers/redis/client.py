@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from labkit.brokers.redis.words import MAX_CONNECTIONS, sentence
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.options import Options, redact
 
@@ -25,16 +26,16 @@ Reply = Any
 """What RESP can hold: bytes, int, list of replies, None; or the ResponseError itself."""
 
 COMMANDS_KEPT = 1000
-OFFSET_KEPT_S = 30.0
+SERVER_TIME_KEPT_S = 30.0
 """How long a comparison of the server's clock with ours holds."""
+
+STEP_S = 0.5
+"""Our two clocks have moved so much against each other: compare with the server anew."""
 
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, OSError)
 
 REFUSALS = (redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError)
 """Answers that say no; for redis-py the last two are broken connections."""
-
-MAX_CONNECTIONS = 1000
-"""Connections of one lab at once: each subscriber holds one."""
 
 _SHOWN_CHARACTERS = 60
 
@@ -63,8 +64,9 @@ class RedisClient:
             self.native = redis.Redis.from_pool(_pool(url, options, settings))
             self.name = "Redis"
         self.pool = self.native.connection_pool
-        self._offset_s = 0.0
-        self._offset_until = 0.0
+        self._server_s = 0.0  # the server's clock less our monotonic one
+        self._server_until = 0.0
+        self._apart_s = 0.0  # our wall clock less our monotonic one, when that was measured
         self._closed = False
         self._log: deque[Command] = deque(maxlen=COMMANDS_KEPT)
 
@@ -128,15 +130,22 @@ class RedisClient:
         are, or as `shown`.
 
         Raises:
-            BrokerUnavailable: `sent` tells whether commands may have been carried out;
-                `replies` has the replies that did come.
+            BrokerUnavailable: there is no connection; nothing was sent.
+            ExchangeBroken: it broke; `cause.sent` tells whether commands may have been carried
+                out, and `replies` has the replies that did come.
+            redis.DataError: an argument that no command can hold; nothing was sent.
         """
         connection = self.connection()
+        try:  # what cannot be written down breaks no connection, and is not tried again
+            packed = connection.pack_commands(commands)
+        except BaseException:
+            self.release(connection)
+            raise
         for command in (commands if shown is None else shown)[-COMMANDS_KEPT:]:
             self.log(command)
         replies: list[Reply] = []
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(packed)
             for _ in commands:
                 try:
                     replies.append(connection.read_response())
@@ -154,20 +163,23 @@ class RedisClient:
     def now(self) -> float:
         """Seconds since 1970 for leases and delays, which all clients of one server must share.
 
-        The server's clock, as an offset to ours that is measured now and then; on the embedded
-        broker, and with a clock that a lesson controls, that clock.
+        The server's clock, read now and then and in between counted on by our monotonic one: a
+        step of our wall clock moves nobody's lease. On the embedded broker, and with a clock that
+        a lesson controls, that clock.
         """
         clock = self.options.clock
         if self.embedded or clock.manual:
             return clock.now()
-        if time.monotonic() >= self._offset_until:
+        step_s = clock.now() - time.monotonic() - self._apart_s  # or this machine was asleep
+        if time.monotonic() >= self._server_until or abs(step_s) > STEP_S:
             try:  # unasked: no line for it among the reader's own
                 [[seconds, microseconds]] = self.exchange(("TIME",), shown=[])
             except ExchangeBroken as broken:
                 raise broken.cause from None
-            self._offset_s = int(seconds) + int(microseconds) / 1e6 - clock.now()
-            self._offset_until = time.monotonic() + OFFSET_KEPT_S
-        return clock.now() + self._offset_s
+            self._server_s = int(seconds) + int(microseconds) / 1e6 - time.monotonic()
+            self._server_until = time.monotonic() + SERVER_TIME_KEPT_S
+            self._apart_s = clock.now() - time.monotonic()
+        return self._server_s + time.monotonic()
 
     def call(self, *command: str | bytes | int | float) -> Reply:
         """Send one command and return its reply.
@@ -195,7 +207,7 @@ class RedisClient:
 
     def unavailable(self, error: Exception, *, sent: bool = False) -> BrokerUnavailable:
         """What happened, in words, with what to do next."""
-        return BrokerUnavailable(_sentence(self.url, error, sent), sent=sent)
+        return BrokerUnavailable(sentence(self.url, error, sent), sent=sent)
 
     def require_open(self) -> None:
         """Raise `NotConnected` after `close()`."""
@@ -245,42 +257,6 @@ def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.Connect
     return pool
 
 
-def _sentence(url: str, error: Exception, sent: bool) -> str:
-    reason = str(error) or type(error).__name__
-    if isinstance(error, redis.AuthenticationError) or "NOAUTH" in reason:
-        return (
-            f"The broker at {url} wants a user and a password that it knows. "
-            "Put them into the URL (redis://user:password@host:port) or pass password=…."
-        )
-    if isinstance(error, redis.exceptions.MaxConnectionsError):
-        return (
-            f"This lab holds {MAX_CONNECTIONS:,} connections to {url}, and may not hold more. "
-            "Disconnect subscribers that are no longer needed."
-        )
-    if "max number of clients" in reason:
-        return f"The broker at {url} has as many clients as it lets in. Close some, or try later."
-    if isinstance(error, redis.BusyLoadingError):
-        return f"The broker at {url} is still loading its data. Try again in a moment."
-    if isinstance(error, redis.ResponseError):
-        return f"The broker at {url} refuses the connection: {reason}."
-    if sent:
-        return (
-            f"The connection to {url} broke ({reason}). What was on its way may have arrived or "
-            "not. The next call connects again."
-        )
-    if isinstance(error, redis.InvalidResponse):
-        return f"What answers at {url} is not a Redis ({reason}). Check host and port."
-    if "SSL" in reason or "certificate" in reason.lower():
-        return (
-            f"No TLS connection to {url} ({_short(reason)}). Use rediss:// only where the server "
-            "speaks TLS, and name the authority that signed its certificate: tls_ca=…."
-        )
-    return (
-        f"No broker answers at {url} ({_short(reason)}). "
-        "Start one with 'labkit up', or use labkit.connect() for the embedded one."
-    )
-
-
 def _beginning(part: str | bytes | int | float) -> str | bytes | int | float:
     return part[: _SHOWN_CHARACTERS + 1] if isinstance(part, str | bytes) else part
 
@@ -290,8 +266,3 @@ def _shown(part: str | bytes | int | float) -> str:
     if len(text) > _SHOWN_CHARACTERS:
         text = text[: _SHOWN_CHARACTERS - 1] + "…"
     return f"'{text}'" if not text or any(c in text for c in " \"'{}") else text
-
-
-def _short(reason: str) -> str:
-    """redis-py's 'Error 111 connecting to h:p. Connection refused.' without the address again."""
-    return reason.rpartition("connecting to ")[2].partition(". ")[2].rstrip(".") or reason

@@ -9,16 +9,23 @@ from typing import Any
 
 import redis
 
-from labkit.brokers.redis.client import REFUSALS, RedisClient, Reply
+from labkit.brokers.redis.client import REFUSALS, Command, RedisClient, Reply
 from labkit.brokers.redis.scripts import Argument, Script
 from labkit.errors import BrokerRefused
 
 
 class Line:
-    """Runs scripts on a connection that it keeps. Threads take turns; a fork gets its own."""
+    """Runs scripts on a connection that it keeps. Threads take turns; a fork gets its own.
 
-    def __init__(self, client: RedisClient) -> None:
+    Args:
+        client: how to reach Redis.
+        greeting: commands that go first on each new connection: its server may be one that was
+            restarted, and has forgotten what it must know. They leave no line in `commands()`.
+    """
+
+    def __init__(self, client: RedisClient, greeting: Sequence[Command] = ()) -> None:
         self._client = client
+        self._greeting = greeting
         self._lock = threading.Lock()
         self._connection: Any = None
         self._process = 0
@@ -66,7 +73,23 @@ class Line:
                 pass  # the other side has closed it
             self._drop()
         self._connection = self._client.connection()
+        self._greet(self._connection)
         return self._connection
+
+    def _greet(self, connection: Any) -> None:
+        """Say what must go first; where it fails, the script has not been sent."""
+        for command in self._greeting:
+            try:
+                reply = _ask(connection, *command)
+            except (redis.RedisError, OSError) as error:
+                self._drop()
+                raise self._client.unavailable(error) from None
+            except BaseException:
+                self._drop()
+                raise
+            if isinstance(reply, REFUSALS):
+                self._drop()  # so that the next one is greeted, too
+                raise BrokerRefused(f"Redis refused {command[0]!s}: {reply}.")
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -92,6 +92,7 @@ local function flying()
   return sum
 end
 
+-- Leases stay: one that waits in BLMOVE now must be known when it dies with what it is given.
 local function empty()
   redis.call('UNLINK', places[1], places[2], places[3], bodies, facts)
   for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do

@@ -47,9 +47,7 @@ class RedisQueue(ABC):
 
     def put(self, items: Sequence[QueueItem]) -> list[bool]:
         """Add tasks, a batch in one round trip."""
-        now = self._client.now() if any(item.delay for item in items) else 0.0
-        put = lambda batch: self._put_batch(batch, now)  # noqa: E731
-        return queue_put.put_in_batches(items, put, self._options)
+        return queue_put.put_in_batches(items, self._put_batch, self._options)
 
     def take(self, worker: str, count: int, timeout: float) -> list[Delivery]:
         """The highest priority first; waits in Redis where Redis can block."""
@@ -83,7 +81,9 @@ class RedisQueue(ABC):
     ) -> tuple[list[bool], list[Delivery]]:
         """Both scripts in one round trip."""
         if not done or worker in self._unsure:
-            return self.ack(done), self.take(worker, count, 0.0)
+            found = self.take(worker, count, 0.0)  # first: if it breaks, nothing is acknowledged
+            with self._told(worker, found):
+                return self.ack(done), found
         take = self._take_call(worker, count, self._client.now())
         with self._told(worker):
             ack = (self.scripts.ack, queue_rows.ack_arguments(done))
@@ -198,11 +198,12 @@ class RedisQueue(ABC):
     # --- inside -------------------------------------------------------------------------------
 
     @contextmanager
-    def _told(self, worker: str) -> Iterator[None]:
+    def _told(self, worker: str, found: Sequence[Delivery] = ()) -> Iterator[None]:
         """If this breaks, the worker may hold what it was never told of: it asks the next time."""
         try:
             yield
         except BaseException:
+            self._let_go(found)
             self._unsure.add(worker)
             raise
 
@@ -231,13 +232,14 @@ class RedisQueue(ABC):
                 raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
         return replies
 
-    def _put_batch(self, batch: Sequence[QueueItem], now: float) -> list[Outcome]:
+    def _put_batch(self, batch: Sequence[QueueItem]) -> list[Outcome]:
         most = self._options.max_length
         if most is None and not any(item.unique or item.delay for item in batch):
             commands = self._put_commands(batch)
             if commands is not None:
                 replies = self._client.exchange(*commands)
                 return [r if isinstance(r, REFUSALS) else True for r in replies]
+        now = self._client.now() if any(item.delay for item in batch) else 0.0
         arguments = queue_put.put_arguments(batch, most, now)
         [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
         if isinstance(reply, REFUSALS):
@@ -256,12 +258,13 @@ class RedisQueue(ABC):
         found = [d for d in (delivery(worker, row) for row in rows) if d.tag not in known]
         if len(found) <= count:
             self._unsure.discard(worker)
-        self._held.setdefault(worker, set()).update(d.tag for d in found[:count])
-        return found[:count]
+        return self._held_now(worker, found[:count])
 
     def _hand_out(self, worker: str, rows: Sequence[Row]) -> list[Delivery]:
-        found = [delivery(worker, row) for row in rows]
-        self._held.setdefault(worker, set()).update(d.tag for d in found)
+        return self._held_now(worker, [delivery(worker, row) for row in rows])
+
+    def _held_now(self, worker: str, found: list[Delivery]) -> list[Delivery]:
+        self._held.setdefault(worker, set()).update(item.tag for item in found)
         return found
 
     def _let_go(self, deliveries: Sequence[Delivery]) -> None:
@@ -283,9 +286,9 @@ class RedisQueue(ABC):
                 rows = self._block(worker, count, lease, seconds)
             except ExchangeBroken as broken:
                 raise broken.cause from None
-            found = sorted(self._hand_out(worker, rows), key=lambda item: -item.priority)
-        self.release(found[count:])  # one came in each of several streams at once
-        return found[:count]
+            found = sorted((delivery(worker, r) for r in rows), key=lambda item: -item.priority)
+            self.release(found[count:])  # one came in each of several streams at once
+            return self._held_now(worker, found[:count])
 
     def _move(
         self, script: Script, moves: Sequence[tuple[Delivery, tuple[Argument, ...]]]

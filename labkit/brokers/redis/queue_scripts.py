@@ -12,7 +12,7 @@ are ready or in flight is its own; its head defines, for a place (1, 2, 3: low, 
     adopt(ends)                   give a lease to those who hold tasks and have none
     forget(worker, now)           its lease has run out, and it has nothing
     held(), ready(), flying()     how many; held is all
-    empty()                       all gone
+    empty()                       all gone; leases too, where `adopt` finds whom they are of
 
 The rest is the same for both. A delayed task is an entry of the stream `parked` whose first field p
 is its place; its due time is in the sorted set `delayed`. Dead letters are a stream, too.
@@ -184,7 +184,7 @@ return moved
 _PURGE = """
 local gone = held() + redis.call('ZCARD', delayed) + redis.call('XLEN', dead)
 empty()
-redis.call('UNLINK', delayed, parked, ids, workers, dead)
+redis.call('UNLINK', delayed, parked, ids, dead)
 return gone
 """
 

@@ -80,14 +80,13 @@ class RedisInbox:
         self._client = client
         opened, replies = _inbox_keys(client, self.address)
         life_ms = _ms(life)
-        self._life = Life(
-            client,
-            renew=[("SET", opened, life_ms, "PX", life_ms), ("PEXPIRE", replies, life_ms)],
-            end=("DEL", opened, replies),
-            seconds=life,
-        )
+        renew: list[Command] = [
+            ("SET", opened, life_ms, "PX", life_ms),
+            ("PEXPIRE", replies, life_ms),
+        ]
+        self._life = Life(client, renew=renew, end=("DEL", opened, replies), seconds=life)
         self._taker = _taker(client, replies, self._life)
-        self._line = Line(client)
+        self._line = Line(client, greeting=renew)  # a server that was restarted has forgotten us
 
     @property
     def connected(self) -> bool:
@@ -121,8 +120,13 @@ class RedisInbox:
         keys = _service_keys(self._client, service)
         arguments: list[Argument] = [_ms(keep), *bodies]
         try:
-            if self._life.age > SURE_FOR_S:  # a server that was restarted has forgotten the inbox
+            if self._life.age > SURE_FOR_S:  # somebody may have deleted it
                 self._life.renew()
+        except BrokerUnavailable as error:
+            return BrokerUnavailable(str(error))  # the inbox may be renewed; no request has left
+        except BrokerRefused as error:
+            return error
+        try:
             return int(self._line.run(REQUEST, keys, *arguments))
         except (BrokerUnavailable, BrokerRefused) as error:
             return error

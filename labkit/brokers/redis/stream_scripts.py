@@ -69,7 +69,7 @@ end
 local function ready() return math.max(0, held() - flying()) end
 
 local function empty()
-  redis.call('UNLINK', unpack(places))
+  redis.call('UNLINK', workers, unpack(places))
   for _, key in ipairs(places) do
     redis.call('XGROUP', 'CREATE', key, 'workers', '0', 'MKSTREAM')
   end

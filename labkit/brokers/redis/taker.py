@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +22,15 @@ EMBEDDED_PAUSE_S = 0.005
 """Between two looks at the embedded broker, which cannot block."""
 
 
+class _Closed(Exception):
+    """Another thread closed this end while this one took from it."""
+
+
 class Taker:
     """Takes bodies off the left end of a list. It belongs to one thread at a time.
 
-    What Redis had handed out when the connection broke is lost.
+    What Redis had handed out when the connection broke is lost. `close()` may be called by any
+    thread: it ends a `take` under way, and that one gives the connection back.
 
     Args:
         client: how to reach Redis.
@@ -37,12 +45,15 @@ class Taker:
         self._connection: Any = client.connection()
         self._failures = 0
         self._next_try_at = 0.0
-        self._closed = False
+        self._lock = threading.Lock()  # after the end no command leaves, and one gives back
+        self._process = os.getpid()
+        self._over = threading.Event()
+        self._taking = False
 
     @property
     def connected(self) -> bool:
         """Whether Redis could be heard at the last look."""
-        return not self._failures and not self._closed
+        return not self._failures and not self._over.is_set()
 
     def take(self, count: int, timeout: float) -> list[bytes]:
         """At most `count` bodies; waits up to `timeout` seconds for the first.
@@ -50,22 +61,40 @@ class Taker:
         Raises:
             BrokerRefused: Redis answers with an error.
         """
-        if self._closed:
-            raise NotConnected("This end is closed. Open a new one.")
-        deadline = time.monotonic() + timeout
+        with self._lock:
+            if self._over.is_set():
+                raise NotConnected("This end is closed. Open a new one.")
+            self._taking = True
+        try:
+            return self._take_until(count, time.monotonic() + timeout)
+        finally:
+            with self._lock:
+                self._taking = False
+                over = self._over.is_set()
+            if over:
+                self._client.release(self._connection, broken=True)
+
+    def close(self) -> None:
+        """Close the connection; Redis gives nothing more to a `take` under way, which ends."""
+        if self._process != os.getpid():
+            return  # the connection of a fork's parent, who still needs it
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._over.set()
+            if self._taking:  # whoever reads from it gives it back; two on one connection mix up
+                _hang_up(self._connection)
+                return
+        self._client.release(self._connection, broken=True)
+
+    def _take_until(self, count: int, deadline: float) -> list[bytes]:
         while True:
             left = max(0.0, deadline - time.monotonic())
             before = self._failures
             bodies = self._look(count, left)
             just_lost = self._failures > before == 0  # worth one more look, on a new connection
-            if bodies or (left <= 0 and not just_lost):
+            if bodies or self._over.is_set() or (left <= 0 and not just_lost):
                 return bodies
-
-    def close(self) -> None:
-        """Close the connection."""
-        if not self._closed:
-            self._closed = True
-            self._client.release(self._connection, broken=True)
 
     def _look(self, count: int, timeout: float) -> list[bytes]:
         """One look, which may be shorter than `timeout`."""
@@ -75,6 +104,8 @@ class Taker:
             if timeout <= 0 or self._client.embedded:
                 return self._take_ready(count, timeout)
             return self._take_blocked(count, timeout)
+        except _Closed:
+            return []
         except CONNECTION_ERRORS:
             self._connection.disconnect()
             self._next_try_at = time.monotonic() + (
@@ -92,9 +123,10 @@ class Taker:
         """Wait for the time of the next attempt, at most `timeout`, then connect."""
         pause = self._next_try_at - time.monotonic()
         if pause > timeout:
-            time.sleep(timeout)
+            self._over.wait(timeout)
             return False
-        time.sleep(max(0.0, pause))
+        if self._over.wait(max(0.0, pause)):
+            return False
         self._client.require_open()
         self._connection.connect()
         self._failures = 0
@@ -109,7 +141,7 @@ class Taker:
         if bodies:
             self._client.log(command)
         elif timeout > 0:
-            time.sleep(min(timeout, EMBEDDED_PAUSE_S))
+            self._over.wait(min(timeout, EMBEDDED_PAUSE_S))
         return bodies
 
     def _take_blocked(self, count: int, timeout: float) -> list[bytes]:
@@ -129,9 +161,14 @@ class Taker:
         """Send all, read all; an answer may take `block_s` longer than usual."""
         connection = self._connection
         if len(commands) == 1:
-            connection.send_packed_command(connection.pack_command(*commands[0]))
+            packed = connection.pack_command(*commands[0])
         else:
-            connection.send_packed_command(connection.pack_commands(commands))
+            packed = connection.pack_commands(commands)
+        connection.connect()  # where Ctrl+C has cut it off; not under the lock, it may take long
+        with self._lock:
+            if self._over.is_set():
+                raise _Closed
+            connection.send_packed_command(packed)
         patience = block_s + self._client.options.timeout
         replies: list[Reply] = []
         for _ in commands:
@@ -143,3 +180,15 @@ class Taker:
             if isinstance(reply, redis.ResponseError):
                 raise reply
         return replies
+
+
+def _hang_up(connection: Any) -> None:
+    """Cut off a connection that another thread may be reading from: it reads the end.
+
+    Redis sees the end before whatever we send it on other connections from now on. TLS is passed
+    by: its own good-bye would change an object that the other thread uses.
+    """
+    line = getattr(connection, "_sock", None)
+    if isinstance(line, socket.socket):
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(line, socket.SHUT_RDWR)

@@ -92,6 +92,8 @@ class Answering:
         call = self._read(body)
         if isinstance(call, Served):
             return call
+        if life.over:  # given up between taking it and here
+            return None
         began_ns = self._lab.clock.monotonic_ns()
         self._ledger.delivered(call.message, call.correlation_id)
         outcome, error, content = self._handle(call)

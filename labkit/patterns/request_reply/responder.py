@@ -139,7 +139,7 @@ class Responder:
             BrokerRefused: the broker answers with an error.
         """
         self._require_step("serve_one()")
-        body = self._take(timeout)
+        body = self._take(self._join(), timeout)
         return None if body is None else self._answering.answer(body)
 
     def serve(self, max_requests: int | None = None, timeout: float = 0.0) -> list[Served]:
@@ -151,12 +151,13 @@ class Responder:
         """
         self._require_step("serve()")
         self._stopping.clear()
+        end = self._join()
         served: deque[Served] = deque(maxlen=SERVED_KEPT)
         count = 0
         until = time.monotonic() + timeout
         while (max_requests is None or count < max_requests) and not self._stopping.is_set():
             left = until - time.monotonic()
-            body = self._take(max(0.0, min(left, _SLICE_S)))
+            body = self._take(end, max(0.0, min(left, _SLICE_S)))
             if body is not None:
                 result = self._answering.answer(body)
                 served += [] if result is None else [result]
@@ -191,15 +192,16 @@ class Responder:
         Args:
             drain: wait until the requests in hand are answered. False gives them up: they get no
                 reply.
-            timeout: seconds to wait.
+            timeout: seconds to wait; without `drain` no longer than it takes to stop taking.
 
         Returns:
-            False if a handler is still busy after `timeout` seconds, or if a handler calls this.
+            False if a handler is still busy after that, or if a handler calls this.
         """
         self._stopping.set()
         if not drain:
             self._answering.forget()
-            timeout = 0.0
+            self._close_end()  # ends the wait for a request, so that a slice is time enough
+            timeout = _SLICE_S
         until = time.monotonic() + timeout
         try:
             ended = self._background.stop(timeout)
@@ -219,7 +221,7 @@ class Responder:
         self._require_connected()
         in_hand = None
         if not self._background.running:
-            body = self._take(0.0)
+            body = self._take(self._join(), 0.0)
             in_hand = None if body is None else self._answering.take_in_hand(body)
         self._answering.forget()
         self._stopping.set()
@@ -291,17 +293,25 @@ class Responder:
             self._end = self._lab.open_service(self.service, self.name, self._presence)
         return self._end
 
-    def _take(self, timeout: float) -> bytes | None:
-        end = self._join()
-        bodies = end.poll(1, timeout)
-        self._ledger.heard(end.connected)
+    def _take(self, end: Service | None, timeout: float) -> bytes | None:
+        """One request; none any more where another thread has let us leave meanwhile."""
+        if end is None:
+            return None
+        try:
+            bodies = end.poll(1, timeout)
+        except NotConnected:
+            if end is self._end:
+                raise
+            return None
+        if end is self._end:  # one that was closed is not one that broke
+            self._ledger.heard(end.connected)
         return bodies[0] if bodies else None
 
     def _step(self) -> None:
         """One step of the background thread: take one request, handle it here or in the pool."""
         try:
             if self._pool is None:
-                if (body := self._take(_SLICE_S)) is not None:
+                if (body := self._take(self._end, _SLICE_S)) is not None:
                     self._answering.answer(body)
             elif self._free.acquire(timeout=_SLICE_S):
                 self._hand_over(self._pool)
@@ -313,24 +323,35 @@ class Responder:
         """Take only what a thread is free for, so that other responders get the rest."""
         body = None
         try:
-            body = self._take(_SLICE_S)
+            body = self._take(self._end, _SLICE_S)
         finally:
             if body is None:
                 self._free.release()
-        if body is not None:
+        if body is None:
+            return
+        try:
             future = pool.submit(self._answering.answer, body)
-            future.add_done_callback(lambda _: self._free.release())
+        except RuntimeError:  # stopped meanwhile: it is in hand, and is answered here
+            try:
+                self._answering.answer(body)
+            finally:
+                self._free.release()
+            return
+        future.add_done_callback(lambda _: self._free.release())
 
     def _leave(self, until: float) -> bool:
         """Go, then wait for those in the pool; False if they are still busy at that time."""
-        end, self._end = self._end, None
-        if end is not None:
-            end.close()
+        self._close_end()
         pool, self._pool = self._pool, None
         if pool is None:
             return True
         pool.shutdown(wait=False)
         return self._drained(until)
+
+    def _close_end(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end.close()
 
     def _drained(self, until: float) -> bool:
         """Wait until every thread of the pool is free."""

@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 
 from labkit.broker import Priority, QueueKind, QueueOptions
-from labkit.errors import ConfigurationError
+from labkit.errors import ConfigurationError, describe
 
 
 def check_name(what: str, name: object) -> None:
     """Braces would decide where a cluster keeps it."""
     if not isinstance(name, str) or not name or "{" in name or "}" in name:
         raise ConfigurationError(f"{what} has a name, a str without braces, got {name!r}.")
+
+
+def clean_text(given: object) -> str:
+    """What a handler gave as a reason, as text that any broker can keep: no lone surrogates."""
+    try:
+        text = describe(given) if isinstance(given, BaseException) else str(given)
+    except Exception as error:  # a __str__ of its own that fails
+        text = f"{type(given).__name__} without a text: {describe(error)}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def priority_of(given: Priority | str) -> Priority:

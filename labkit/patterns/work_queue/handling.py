@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, describe
+from labkit.patterns.work_queue.arguments import clean_text
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
 from labkit.patterns.work_queue.retry import RetryPolicy
@@ -17,7 +18,10 @@ LONGEST_ERROR = 500
 """Characters of an exception that are kept with the task."""
 
 Handler = Callable[[Task], Any]
-"""Does the task. None: done. `Retry(…)` or `Reject(…)`: not done. An exception: see the policy."""
+"""Does the task. None: done. `Retry(…)` or `Reject(…)`: not done. An exception: see the policy.
+
+`sys.exit()` is an exception like the others: it ends the attempt, not the worker.
+"""
 
 
 class Acknowledge(StrEnum):
@@ -67,9 +71,9 @@ class Handling:
                 return  # others have it
             try:
                 result = self._handler(task)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # sys.exit() is the task's end, not ours
                 self._failed(task, error)
-            except BaseException as error:  # Ctrl+C, sys.exit(): it was not the task's fault
+            except BaseException as error:  # Ctrl+C: it was not the task's fault
                 with contextlib.suppress(BrokerUnavailable, BrokerRefused):
                     self._again(task, 0.0, f"interrupted by {type(error).__name__}")
                 raise
@@ -113,9 +117,9 @@ class Handling:
         elif self._ack is Acknowledge.MANUAL:
             self._holdings.keep(task)
 
-    def _failed(self, task: Task, error: Exception) -> None:
+    def _failed(self, task: Task, error: Exception | SystemExit) -> None:
         self._ledger.raised(task, error)
-        text = describe(error)[:LONGEST_ERROR]
+        text = clean_text(error)[:LONGEST_ERROR]
         pause = self._policy.pause(task.attempt)
         if not self._policy.cures(error):
             self._bury(task, "an error that another attempt does not cure", text)

@@ -21,15 +21,22 @@ class Heart:
         lease: seconds that one beat is good for.
         beat: renews the lease; called from the thread.
         needed: whether there is something to beat for.
+        note: writes down what a beat raised and should not have; the heart goes on.
     """
 
     def __init__(
-        self, name: str, lease: float, beat: Callable[[], None], needed: Callable[[], bool]
+        self,
+        name: str,
+        lease: float,
+        beat: Callable[[], None],
+        needed: Callable[[], bool],
+        note: Callable[[Exception], None],
     ) -> None:
         self._name = name
         self._every = lease / BEATS_PER_LEASE
         self._beat = beat
         self._needed = needed
+        self._note = note
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -37,14 +44,14 @@ class Heart:
     @property
     def beating(self) -> bool:
         """Whether the thread is there."""
-        return self._thread is not None
+        return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """See that it beats, from the next time on."""
-        if self._thread is not None:  # the usual case costs nothing
+        if self.beating:  # the usual case costs next to nothing
             return
         with self._lock:
-            if self._thread is None:
+            if not self.beating:
                 self._stop = threading.Event()
                 arguments = (self._stop,)
                 self._thread = threading.Thread(
@@ -76,6 +83,9 @@ class Heart:
                 self._rest(stop, even_if_needed=True)
                 return
             except (BrokerUnavailable, BrokerRefused):
+                pause = min(self._every, _RETRY_S)
+            except Exception as error:  # a heart that stops takes its worker's tasks with it
+                self._note(error)
                 pause = min(self._every, _RETRY_S)
 
     def _rest(self, stop: threading.Event, *, even_if_needed: bool = False) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from labkit.broker import Delivery
 from labkit.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from labkit.message import Message
+from labkit.patterns.work_queue.arguments import clean_text
 from labkit.patterns.work_queue.heart import Heart
 from labkit.patterns.work_queue.ledger import WorkerLedger
 from labkit.patterns.work_queue.queue import WorkQueue
@@ -43,7 +44,7 @@ class Holdings:
         self, queue: WorkQueue, worker: str, ledger: WorkerLedger, *, by_hand: bool
     ) -> None:
         self.by_hand = by_hand
-        self.dead = False
+        self.dead = False  # from then on nobody is told anything, and nothing is taken
         self.identity = f"{worker}/{queue.lab.clock.new_epoch()}"  # never a predecessor's lease
         self.waiting: deque[Task] = deque()
         self.working: Task | None = None
@@ -56,12 +57,14 @@ class Holdings:
         self._done_since = 0.0
         self._unsure: set[Task] = set()
         self._debts: deque[_Debt] = deque()
-        self._lock = threading.Lock()  # the heart acknowledges, too
+        self._lock = threading.Lock()  # the heart acknowledges, too, and a crash comes at any time
         self._manual_clock = queue.lab.clock.manual
-        self._heart = Heart(worker, queue.options.lease, self._beat, self._holds_any)
+        self._heart = Heart(worker, queue.options.lease, self._beat, self._holds_any, self._note)
 
     def fill(self, count: int, timeout: float) -> None:
         """Tell what is owed, acknowledge what is done, take `count` more: one round trip."""
+        if self.dead:
+            return
         self._pay()
         done = self._swap_done()
         found: list[Delivery] = []
@@ -78,10 +81,21 @@ class Holdings:
         if found:
             self._took(found)
 
+    def begin(self) -> Task | None:
+        """The next task that waits, in work from now on; None for a worker that has died."""
+        with self._lock:
+            if self.dead or not self.waiting:
+                return None
+            self.working = self.waiting.popleft()
+            return self.working
+
     def finish(self, task: Task) -> None:
         """It is done; acknowledge it with the next ones."""
-        task.outcome = Outcome(task.id, Ending.DONE, task.attempt)
         with self._lock:
+            if self.dead:
+                task.outcome = Outcome(task.id, Ending.CRASHED, task.attempt)
+                return
+            task.outcome = Outcome(task.id, Ending.DONE, task.attempt)
             if not self._done:
                 self._done_since = time.monotonic()
             self._done.append(task)
@@ -93,6 +107,8 @@ class Holdings:
 
     def flush(self) -> None:
         """Tell the broker all that it does not know yet."""
+        if self.dead:
+            return
         self._pay()
         done = self._swap_done()
         if not done:
@@ -117,12 +133,14 @@ class Holdings:
 
     def settle_nack(self, task: Task, delay: float, error: str, *, owe: bool = False) -> bool:
         """Try it again."""
+        error = clean_text(error)
         detail = f"in {delay:g} s: {error}" if delay else error
         tell = lambda: self._tasks.retry(task.delivery, delay, error)  # noqa: E731
         return self._settle(task, tell, Ending.RETRYING, detail, delay, owe=owe)
 
     def settle_reject(self, task: Task, reason: str, error: str = "", *, owe: bool = False) -> bool:
         """To the dead letters."""
+        reason, error = clean_text(reason), clean_text(error)
         detail = f"{reason}: {error}" if error else reason
         tell = lambda: self._tasks.bury(task.delivery, reason, error)  # noqa: E731
         return self._settle(task, tell, Ending.DEAD, detail, owe=owe)
@@ -155,19 +173,24 @@ class Holdings:
 
     def crash(self) -> list[Task]:
         """Tell nobody anything any more; what it held at that moment."""
-        self.dead = True
+        with self._lock:
+            self.dead = True
+            working = [] if self.working is None else [self.working]
+            held = [*self._done, *working, *self.kept, *self.waiting]
         self._heart.stop()
-        working = [] if self.working is None else [self.working]
-        return [*self._done, *working, *self.kept, *self.waiting]
+        return held
 
     # --- inside -------------------------------------------------------------------------------
 
     def _took(self, found: Sequence[Delivery]) -> None:
         tasks = [self._read(delivery) for delivery in found]
-        self.waiting.extend(tasks)
-        self._ledger.taken(tasks)
-        if not self._manual_clock:
-            self._heart.start()
+        with self._lock:
+            if self.dead:  # while it waited: as an answer that comes to a killed process
+                return
+            self.waiting.extend(tasks)
+            self._ledger.taken(tasks)
+            if not self._manual_clock:
+                self._heart.start()
 
     def _read(self, delivery: Delivery) -> Task:
         decoded: Message | DecodeError
@@ -205,7 +228,7 @@ class Holdings:
         return ours
 
     def _pay(self) -> None:
-        while self._debts:
+        while self._debts and not self.dead:
             debt = self._debts[0]
             try:
                 ours = debt.tell()
@@ -246,6 +269,9 @@ class Holdings:
 
     def _holds_any(self) -> bool:
         return bool(self.waiting or self.working or self.kept or self._done or self._debts)
+
+    def _note(self, error: Exception) -> None:
+        self._ledger.raised(None, error)
 
     def _beat(self) -> None:
         self._tasks.renew(self.identity)

@@ -21,6 +21,9 @@ from labkit.patterns.work_queue.statistics import WorkerStatistics
 from labkit.patterns.work_queue.worker import Worker
 from labkit.trace import Action
 
+BUSY_EXIT = 75
+"""What a process ends with whose handler was still busy when its time was up."""
+
 READY_WITHIN_S = 30.0
 """How long a process may take to import its handler and to connect."""
 
@@ -77,12 +80,12 @@ class ProcessMember:
             self._reader.join()
             self._trace.record(self.name, Action.CRASHED, channel=self._queue, detail="SIGKILL")
 
-    def ask_to_stop(self, drain: bool) -> None:
-        """Tell it; does not wait."""
-        self._say("drain" if drain else "stop")
+    def ask_to_stop(self, drain: bool, timeout: float) -> None:
+        """Tell it, and how long it may take; does not wait."""
+        self._say(f"{'drain' if drain else 'stop'} {timeout}")
 
     def wait_stopped(self, timeout: float) -> bool:
-        """Wait for its end; one that is still busy then is killed, and False comes back."""
+        """Wait for its end; False: it was busy for longer, and was killed or ended itself."""
         try:
             self._process.wait(timeout)
             ended = True
@@ -93,7 +96,7 @@ class ProcessMember:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        return ended
+        return ended and self._process.returncode != BUSY_EXIT
 
     def stats(self) -> WorkerStatistics | None:
         """Its counts as it last told them, at most a fraction of a second old."""
@@ -182,9 +185,11 @@ class ThreadMember:
         """As `Worker.crash`."""
         self.worker.crash()
 
-    def ask_to_stop(self, drain: bool) -> None:
+    def ask_to_stop(self, drain: bool, timeout: float) -> None:
         """Tell it; does not wait."""
+        del timeout  # comes with `wait_stopped`
         self._drain = drain
+        self.worker.ask_to_stop(drain)
 
     def wait_stopped(self, timeout: float) -> bool:
         """Wait for its end; False if it is still busy then."""

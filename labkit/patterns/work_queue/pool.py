@@ -92,15 +92,25 @@ class WorkerPool:
             drain: True: do all that has been taken; False: only what has been begun.
             timeout: seconds to wait. A process that is busy for longer is killed; its tasks go to
                 others when its lease has run out.
+
+        Raises:
+            LabkitError: what ended one of the workers; all have been stopped then.
         """
         deadline = time.monotonic() + timeout
         members = list(self._members.values())
         for member in members:
-            member.ask_to_stop(drain)
-        ended = [member.wait_stopped(max(0.0, deadline - time.monotonic())) for member in members]
+            member.ask_to_stop(drain, timeout)
+        ended, errors = [], []
+        for member in members:
+            try:
+                ended.append(member.wait_stopped(max(0.0, deadline - time.monotonic())))
+            except Exception as error:  # the others must be stopped all the same
+                errors.append(error)
         for member in members:
             self._remember(member)
         self._members.clear()
+        if errors:
+            raise errors[0]
         return all(ended)
 
     def kill(self, index: int) -> None:

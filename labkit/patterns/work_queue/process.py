@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from labkit.errors import describe
+from labkit.patterns.work_queue.member import BUSY_EXIT
 from labkit.patterns.work_queue.naming import resolve
 from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
@@ -42,6 +44,15 @@ class Wire:
             self._stream.flush()
 
 
+@dataclass
+class Ending:
+    """How we are to end, once `now` is set."""
+
+    timeout: float
+    drain: bool = False
+    now: threading.Event = field(default_factory=threading.Event)
+
+
 class WiredTrace(Trace):
     """Hands each event to the parent at once, so that a kill takes none of them."""
 
@@ -60,11 +71,15 @@ def main() -> None:
     """Work until the parent says stop, or is gone."""
     wire = Wire(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)
+    orders = os.fdopen(os.dup(0))  # not inherited: a handler's own children would read them
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches us, too; the parent decides
-    setup = json.loads(sys.stdin.readline() or "{}")
-    halt, drain = threading.Event(), threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: halt.set())
-    threading.Thread(target=_listen, args=(halt, drain), daemon=True).start()
+    setup = json.loads(orders.readline() or "{}")
+    end = Ending(timeout=setup["stop_timeout"])
+    signal.signal(signal.SIGTERM, lambda *_: end.now.set())
+    threading.Thread(target=_listen, args=(orders, end), daemon=True).start()
     try:
         worker = _worker(setup, wire)
     except BaseException as error:
@@ -72,14 +87,17 @@ def main() -> None:
         return
     worker.start()
     wire.send("ready")
-    while not halt.wait(REPORT_EVERY_S) and worker.running:
+    while not end.now.wait(REPORT_EVERY_S) and worker.running:
         wire.send("stats", worker.stats().as_json())
+    ended = True
     try:
-        worker.stop(drain.is_set(), setup["stop_timeout"])
+        ended = worker.stop(end.drain, end.timeout)
     except Exception as error:
         wire.send("error", describe(error))
     wire.send("stats", worker.stats().as_json())
     wire.send("end")
+    if not ended:  # the handler's thread dies with us
+        sys.exit(BUSY_EXIT)
 
 
 def _worker(setup: dict[str, Any], wire: Wire) -> Worker:
@@ -94,13 +112,13 @@ def _worker(setup: dict[str, Any], wire: Wire) -> Worker:
     return Worker(queue, handler, retry=RetryPolicy(**policy), **setup["worker"])
 
 
-def _listen(halt: threading.Event, drain: threading.Event) -> None:
-    """Orders from the parent; the end of them is the end of it."""
-    for line in sys.stdin:
-        if line.strip() == "drain":
-            drain.set()
-        halt.set()
-    halt.set()
+def _listen(orders: TextIO, end: Ending) -> None:
+    """Orders from the parent, "drain 10" or "stop 10"; the end of them is the end of it."""
+    for line in orders:
+        what, _, seconds = line.strip().partition(" ")
+        end.drain, end.timeout = what == "drain", float(seconds)
+        end.now.set()
+    end.now.set()
     threading.Event().wait(ORPHAN_ENDS_WITHIN_S)
     os._exit(1)
 

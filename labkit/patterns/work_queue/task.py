@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from labkit.broker import Delivery, Priority
 from labkit.errors import ConfigurationError, DecodeError
 from labkit.message import Message
+from labkit.patterns.work_queue.arguments import clean_text
 
 DEFAULT_TYPE = "task"
 
@@ -55,15 +57,19 @@ class Retry:
 
     Attributes:
         after: seconds until then; None leaves it to the worker's `RetryPolicy`.
-        reason: kept with the task.
+        reason: kept with the task, as text; an exception is described.
+
+    Raises:
+        ConfigurationError: `after` is negative, or not finite.
     """
 
     after: float | None = None
     reason: str = "asked to be tried again"
 
     def __post_init__(self) -> None:
-        if self.after is not None and not self.after >= 0:
+        if self.after is not None and not _is_delay(self.after):
             raise ConfigurationError(f"Retry(after=…) is in seconds from now, got {self.after}.")
+        object.__setattr__(self, "reason", clean_text(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,17 @@ class Reject:
     """A handler's result: nobody shall try again; to the dead letters.
 
     Attributes:
-        reason: kept with the task.
+        reason: kept with the task, as text; an exception is described.
     """
 
     reason: str = "rejected"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", clean_text(self.reason))
+
+
+def _is_delay(seconds: float) -> bool:
+    return seconds >= 0 and math.isfinite(seconds)
 
 
 class Ending(StrEnum):
@@ -196,7 +209,7 @@ class Task:
 
     def nack(self, delay: float = 0.0, error: str = "given back") -> bool:
         """Try again, in `delay` seconds. Only with `ack="manual"`. False as in `ack`."""
-        if not delay >= 0:
+        if not _is_delay(delay):
             raise ConfigurationError(f"A delay is in seconds from now, got {delay}.")
         return self._settle(lambda: self._hands.settle_nack(self, delay, error))
 

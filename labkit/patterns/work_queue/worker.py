@@ -92,12 +92,12 @@ class Worker:
             BrokerUnavailable: the broker is away; what it was not told it will be told later.
         """
         self._require_foreground()
-        task = self._next(timeout, self._prefetch)
+        self._next(timeout, self._prefetch)
+        task = self._holdings.begin()
         if task is None:
             return None
-        self._handling.work(self._holdings.waiting.popleft())
-        if not self._holdings.dead:
-            self._holdings.flush()
+        self._handling.work(task)
+        self._holdings.flush()
         return task.outcome
 
     def run(self, max_tasks: int | None = None, timeout: float | None = 0.0) -> int:
@@ -178,6 +178,13 @@ class Worker:
         self._leave()
         return True
 
+    def ask_to_stop(self, drain: bool = True) -> None:
+        """Take no more tasks, and do not wait; `stop()` does. For several that stop together."""
+        if drain:
+            self._closing = True
+        else:
+            self._halt.set()
+
     @property
     def crashed(self) -> bool:
         """Whether `crash()` was called."""
@@ -242,7 +249,7 @@ class Worker:
         manual = self.queue.lab.clock.manual
         patience = timeout if manual else self.queue.options.lease / _RECOVERIES_PER_LEASE
         deadline = time.monotonic() + timeout
-        while True:
+        while not self._holdings.dead:
             if manual or time.monotonic() >= self._recover_at:
                 self.queue.recover()
                 self._recover_at = time.monotonic() + patience
@@ -250,18 +257,19 @@ class Worker:
             if waiting:
                 return waiting[0]
             if time.monotonic() >= deadline:
-                return None
+                break
+        return None
 
     def _step(self, wait_s: float, count: int, patience: float | None) -> bool:
         """One task, or a wait for one; an outage ends it only after `patience` seconds."""
         try:
-            task = (
-                None if self._closing and not self._holdings.waiting else self._next(wait_s, count)
-            )
+            if not (self._closing or self._halt.is_set()):
+                self._next(wait_s, count)
+            task = None if self._halt.is_set() else self._holdings.begin()
             if task is None:
                 self._holdings.flush()
             else:
-                self._handling.work(self._holdings.waiting.popleft())
+                self._handling.work(task)
                 self._holdings.flush_if_due()
         except (BrokerUnavailable, BrokerRefused) as error:
             seconds = self._outage.since(error)
@@ -276,10 +284,10 @@ class Worker:
         self._busy_thread = threading.get_ident()
         try:
             self._step(_SLICE_S, self._prefetch, None)
-            if self._closing and not self._holdings.waiting:
-                self._halt.wait(0.01)
             if self._halt.is_set():
                 self._give_back()
+            if self._halt.is_set() or (self._closing and not self._holdings.waiting):
+                time.sleep(0.01)  # until somebody stops us
         finally:
             self._busy_thread = None
 
