@@ -48,6 +48,14 @@ def valkey_server() -> Iterator[servers.RedisServer]:
 
 
 @pytest.fixture
+def every_broker(
+    redis_server: servers.RedisServer, valkey_server: servers.RedisServer
+) -> list[str]:
+    """Where the brokers are on which one lesson must run the same."""
+    return ["embedded://", redis_server.url, valkey_server.url]
+
+
+@pytest.fixture
 def start_server() -> Iterator[Callable[..., servers.RedisServer]]:
     """Starts Redis servers of the test's own, to be killed at will."""
     started: list[servers.RedisServer] = []

@@ -5,15 +5,21 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 
-def eventually(condition: Callable[[], object], timeout: float = 10.0, every: float = 0.01) -> None:
-    """Return once `condition()` is true; fail after `timeout` seconds."""
+def eventually(
+    condition: Callable[[], Found | None], timeout: float = 30.0, every: float = 0.01
+) -> Found:
+    """What `condition()` gives once it gives something true; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true within {timeout:g} s")
         time.sleep(every)
+    return found
 
 
 def free_port() -> int:

@@ -33,6 +33,7 @@ OLDEST_PYTHON = (3, 11)
 PACKAGES = {
     "fakeredis": "2.40",
     "hiredis": "3.2",
+    "lupa": "2.6",
     "msgspec": "0.20",
     "prompt_toolkit": "3.0",
     "redis": "8.0",
@@ -42,7 +43,11 @@ PACKAGES = {
     "matplotlib": "3.10",
     "pandas": "2.3",
 }
-"""What the course cannot do without, and from which version on (as in pyproject.toml)."""
+"""What the course cannot do without, and from which version on (as in pyproject.toml).
+
+lupa comes with fakeredis[lua], and is what the scripts of queues and replies run in on the embedded
+broker (as in environment.yml).
+"""
 
 ROUND_TRIPS = 5
 ANSWER_WITHIN_S = 1.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from helpers import eventually
@@ -21,11 +22,35 @@ from labkit.errors import (
     ValidationError,
 )
 
-LEASE_S = 0.3
+LEASE_S = 30.0
+"""Longer than any machine stalls: nobody who lives loses a lease that is not meant to run out."""
+
+SHORT_LEASE_S = 0.3
+"""For those who die, and for those whom nobody watches: its end is waited for."""
+
+STEP_S = 0.05
 NOW = RetryPolicy(first=0.001, cap=0.001)
+TWICE_AT_ONCE = RetryPolicy(attempts=2, first=0.001, cap=0.001)
+
+
+class Wordless:
+    """What cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class WordlessError(Wordless, Exception):
+    """An error of that kind."""
+
+
+ODD_ERRORS = [ValueError("\ud800"), OSError("a\0b"), KeyError("x" * 2_000_000), WordlessError()]
+ODD_REASONS = ["\ud800", "a\0b", "x" * 2_000_000, Wordless(), WordlessError()]
 
 MakeQueue = Callable[..., WorkQueue]
 LetPass = Callable[[float], None]
+Found = TypeVar("Found")
+InTime = Callable[[Callable[[], Found | None]], Found]
 
 
 def nothing(_: Task) -> None:
@@ -63,8 +88,33 @@ class QueueContract:
         return make()
 
     @pytest.fixture
+    def brief(self, make: MakeQueue) -> WorkQueue:
+        """The same queue, for workers that are to die: their leases are short."""
+        return make(lease=SHORT_LEASE_S)
+
+    @pytest.fixture
+    def in_time(self, let_pass: LetPass) -> InTime[Any]:
+        """Ask until there is an answer, and let a little time pass before each new try."""
+
+        def in_time(ask: Callable[[], Found | None]) -> Found:
+            def once() -> Found | None:
+                found = ask()
+                if not found:
+                    let_pass(STEP_S)
+                return found
+
+            return eventually(once, every=0)
+
+        return in_time
+
+    @pytest.fixture
     def live_queue(self, live: QueueBroker, kind: str) -> WorkQueue:
         return WorkQueue(live, "rebooking", lease=LEASE_S, kind=kind)
+
+    @pytest.fixture
+    def live_brief(self, live: QueueBroker, kind: str) -> WorkQueue:
+        """The same queue with short leases."""
+        return WorkQueue(live, "rebooking", lease=SHORT_LEASE_S, kind=kind)
 
     # --- putting and taking -------------------------------------------------------------------
 
@@ -83,8 +133,7 @@ class QueueContract:
         assert (task.message.type, task.worker) == ("flight.rebook", "ada")
         assert queue.depth() == Depth(0, 0, 0, 0)
 
-    def test_tasks_come_in_the_order_in_which_they_were_put(self, make: MakeQueue) -> None:
-        queue = make(lease=30.0)  # a machine that stalls must not make a living worker look dead
+    def test_tasks_come_in_the_order_in_which_they_were_put(self, queue: WorkQueue) -> None:
         queue.put_many(range(1200))
         assert contents(queue) == list(range(1200))
 
@@ -141,20 +190,23 @@ class QueueContract:
             queue.put(content, priority=priority)
         assert contents(queue) == ["a", "a2", "b", "c"]
 
-    def test_a_delayed_task_waits_for_its_time(self, queue: WorkQueue, let_pass: LetPass) -> None:
-        queue.put("later", delay=0.4)
+    def test_a_delayed_task_waits_for_its_time(self, queue: WorkQueue, in_time: InTime) -> None:
+        queue.put("much later", delay=1000)
+        queue.put("later", delay=0.3)
         queue.put("now")
-        assert queue.depth() == Depth(1, 0, 1, 0)
-        assert contents(queue) == ["now"]
-        let_pass(0.5)
-        assert contents(queue) == ["later"]
+        assert queue.depth() == Depth(1, 0, 2, 0)
+        seen: list[str] = []
+        in_time(lambda: seen.extend(contents(queue)) or len(seen) >= 2)
+        assert seen == ["now", "later"]
+        assert queue.depth() == Depth(0, 0, 1, 0)
 
     def test_delays_end_in_the_order_of_their_times(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, in_time: InTime
     ) -> None:
         queue.put_many([NewTask(n, delay=0.3 - n / 10) for n in range(3)])
-        let_pass(0.5)
-        assert contents(queue) == [2, 1, 0]
+        seen: list[int] = []
+        in_time(lambda: seen.extend(contents(queue)) or len(seen) >= 3)
+        assert seen == [2, 1, 0]
 
     def test_a_worker_waits_for_a_task(self, live_queue: WorkQueue) -> None:
         thread = threading.Timer(0.1, lambda: live_queue.put("at last"))
@@ -191,13 +243,12 @@ class QueueContract:
         assert (stats.messages, stats.refused) == (2, 4)
 
     def test_a_delayed_and_a_dead_task_keep_their_id(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, in_time: InTime
     ) -> None:
         queue.put("later", id="x", delay=0.3)
         assert not queue.put("again", id="x", delay=0.3).accepted
-        let_pass(0.4)
         with Worker(queue, lambda _: Reject("no"), name="ada") as ada:
-            ada.run()
+            in_time(ada.run)
         assert not queue.put("again", id="x").accepted
         queue.redrive()
         assert not queue.put("again", id="x").accepted
@@ -294,7 +345,7 @@ class QueueContract:
     # --- ends ---------------------------------------------------------------------------------
 
     def test_a_failed_task_is_tried_again_and_then_is_a_dead_letter(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, in_time: InTime
     ) -> None:
         def handler(task: Task) -> None:
             raise KeyError(f"seat {task.attempt}")
@@ -303,12 +354,11 @@ class QueueContract:
         policy = RetryPolicy(attempts=3, first=0.1, factor=2, jitter=False)
         with Worker(queue, handler, name="ada", retry=policy) as ada:
             outcomes = []
-            for pause in (0.1, 0.2, 0.0):
-                outcomes.append(ada.run_one())
-                assert ada.run_one() is None
-                let_pass(pause + 0.05)
+            for delayed in (1, 1, 0):
+                outcomes.append(in_time(ada.run_one))
+                assert queue.depth() == Depth(0, 0, delayed, 1 - delayed)
             assert ada.run_one() is None
-        assert [(o.what, o.delay) for o in outcomes if o] == [
+        assert [(o.what, o.delay) for o in outcomes] == [
             ("retrying", 0.1),
             ("retrying", 0.2),
             ("dead", None),
@@ -323,7 +373,7 @@ class QueueContract:
         assert stats.errors[0].error == "KeyError: 'seat 1'"
         assert stats.errors[0].where.startswith("handler, line")
 
-    def test_a_task_knows_what_happened_before(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_a_task_knows_what_happened_before(self, queue: WorkQueue, in_time: InTime) -> None:
         seen: list[tuple[str, ...]] = []
 
         def handler(task: Task) -> None:
@@ -334,8 +384,7 @@ class QueueContract:
         queue.put("call")
         with Worker(queue, handler, name="ada", retry=NOW) as ada:
             ada.run_one()
-            let_pass(0.05)
-            ada.run_one()
+            in_time(ada.run_one)
         assert seen == [(), ("OSError: no line",)]
 
     def test_some_errors_are_not_worth_another_attempt(self, queue: WorkQueue) -> None:
@@ -351,7 +400,7 @@ class QueueContract:
         assert (first.what, second.what) == ("dead", "retrying")
         assert "does not cure" in queue.dead_letters()[0].reason
 
-    def test_a_handler_says_retry_or_reject(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_a_handler_says_retry_or_reject(self, queue: WorkQueue, in_time: InTime) -> None:
         def handler(task: Task) -> Any:
             if task.content == "no":
                 return Reject("not our flight")
@@ -365,18 +414,15 @@ class QueueContract:
             assert (rejected.what, rejected.detail) == ("dead", "not our flight")
             assert (retried.what, retried.delay) == ("retrying", 0.3)
             assert queue.depth() == Depth(0, 0, 1, 1)
-            let_pass(0.4)
-            done = ada.run_one()
-            assert done is not None
+            done = in_time(ada.run_one)
             assert (done.what, done.attempt) == ("done", 2)
         assert queue.dead_letters()[0].reason == "not our flight"
 
-    def test_retry_for_ever_is_not_for_ever(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_retry_for_ever_is_not_for_ever(self, queue: WorkQueue, in_time: InTime) -> None:
         queue.put("wait")
         with Worker(queue, lambda _: Retry(after=0), name="ada", retry=NOW) as ada:
             for _ in range(3):
-                ada.run_one()
-                let_pass(0.01)
+                in_time(ada.run_one)
         assert queue.dead_letters()[0].attempts == 3
 
     def test_an_unknown_result_is_an_error_and_not_done(self, queue: WorkQueue) -> None:
@@ -460,60 +506,152 @@ class QueueContract:
             assert bob.run() == 1
         assert queue.depth() == Depth(0, 0, 0, 0)
 
+    # --- what handlers do to their workers ----------------------------------------------------
+
+    @pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
+    def test_an_error_that_is_no_clean_text_is_kept_with_its_task(
+        self, queue: WorkQueue, in_time: InTime, error: Exception
+    ) -> None:
+        def handler(task: Task) -> None:
+            if task.content == "odd":
+                raise error
+
+        queue.put_many(["odd", "good"])
+        with Worker(queue, handler, name="ada", retry=TWICE_AT_ONCE) as ada:
+            outcomes = [in_time(ada.run_one) for _ in range(3)]
+            told = [record.error for record in ada.stats().errors]
+        assert sorted(str(outcome.what) for outcome in outcomes) == ["dead", "done", "retrying"]
+        assert len(told) == 2
+        [letter] = queue.dead_letters()
+        assert len(letter.errors) == 2
+        for text in letter.errors:
+            assert text.startswith(type(error).__name__)
+            assert len(text.encode()) < 4000
+        assert repr(queue.dead_letters())
+
+    @pytest.mark.parametrize(
+        "reason", ODD_REASONS, ids=["surrogate", "NUL", "long", "wordless", "error"]
+    )
+    def test_a_reason_that_is_no_clean_text_breaks_nothing(
+        self, queue: WorkQueue, in_time: InTime, reason: Any
+    ) -> None:
+        def handler(task: Task) -> Any:
+            if task.content == "good":
+                return None
+            return Retry(reason=reason) if task.attempt == 1 else Reject(reason)
+
+        queue.put_many(["odd", "good"])
+        with Worker(queue, handler, name="ada", retry=NOW) as ada:
+            outcomes = [in_time(ada.run_one) for _ in range(3)]
+        assert sorted(str(outcome.what) for outcome in outcomes) == ["dead", "done", "retrying"]
+        [letter] = queue.dead_letters()
+        assert letter.reason.encode()
+        assert letter.errors[0].encode()
+
+    def test_odd_reasons_by_hand(self, queue: WorkQueue) -> None:
+        queue.put_many(["nack", "reject"])
+        kept: list[Task] = []
+        with Worker(queue, kept.append, name="ada", ack="manual", prefetch=2) as ada:
+            assert ada.run() == 2
+            assert kept[0].nack(error="\ud800 \0")
+            assert kept[1].reject("\ud800 \0")
+        assert queue.depth() == Depth(1, 0, 0, 1)
+        assert "\0" in queue.dead_letters()[0].reason
+
+    @pytest.mark.parametrize("ending", [SystemExit(), SystemExit(3), SystemExit("\ud800")])
+    def test_a_handler_that_ends_the_program_ends_its_attempt(
+        self, queue: WorkQueue, in_time: InTime, ending: SystemExit
+    ) -> None:
+        """The worker works on, and the task ends among the dead letters when nothing helps."""
+
+        def handler(task: Task) -> None:
+            if task.content == "exit":
+                raise ending
+
+        queue.put_many(["exit", "good"])
+        with Worker(queue, handler, name="ada", retry=TWICE_AT_ONCE) as ada:
+            in_time(lambda: ada.run() and queue.dead_letters())
+            assert (ada.stats().done, ada.stats().dead) == (1, 1)
+        [letter] = queue.dead_letters()
+        assert letter.content == "exit"
+        assert any(error.startswith("SystemExit") for error in letter.errors)
+        assert queue.depth() == Depth(0, 0, 0, 1)
+
+    def test_sys_exit_in_the_background_leaves_the_worker_running(
+        self, live_queue: WorkQueue
+    ) -> None:
+        def handler(task: Task) -> None:
+            if task.content == "exit":
+                sys.exit("enough")
+
+        live_queue.put("exit")
+        with Worker(live_queue, handler, name="ada", retry=TWICE_AT_ONCE) as ada:
+            ada.start()
+            eventually(live_queue.dead_letters)
+            live_queue.put("good")
+            assert ada.wait_for(1)
+            assert ada.running
+        assert live_queue.depth() == Depth(0, 0, 0, 1)
+
     # --- crashes and leases -------------------------------------------------------------------
 
     def test_the_task_of_a_dead_worker_goes_to_another(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
     ) -> None:
-        queue.put("B6 739", id="t", priority="high")
-        ada, seen = Worker(queue, nothing, name="ada"), []
-        assert ada.take() is not None
-        ada.crash()
-        with Worker(queue, seen.append, name="bob") as bob:
-            assert bob.run_one() is None  # the lease has not run out
-            assert queue.depth() == Depth(0, 1, 0, 0)
-            let_pass(LEASE_S + 0.1)
-            assert bob.run_one() is not None
+        """Of two that died it is the one whose lease has run out."""
+        for name, queue_of_theirs in (("ada", brief), ("eve", queue)):
+            queue.put(f"of {name}", priority="high")
+            worker = Worker(queue_of_theirs, nothing, name=name)
+            assert worker.take() is not None
+            worker.crash()
+        assert queue.depth() == Depth(0, 2, 0, 0)
+        seen: list[Task] = []
+        with Worker(brief, seen.append, name="bob") as bob:
+            in_time(bob.run_one)
         [task] = seen
-        assert (task.attempt, task.priority) == (2, Priority.HIGH)
+        assert (task.content, task.attempt, task.priority) == ("of ada", 2, Priority.HIGH)
         assert task.errors == ("worker ada died with it",)
-        assert queue.stats().recovered == 1
+        assert brief.stats().recovered == 1
+        assert queue.depth() == Depth(0, 1, 0, 0)
+
+    def test_a_worker_that_crashed_works_no_more(self, queue: WorkQueue) -> None:
+        ada = Worker(queue, nothing, name="ada")
+        ada.crash()
         with pytest.raises(NotConnected, match="crashed"):
             ada.run_one()
         assert "crashed" in repr(ada)
         assert ada.stop()
 
-    def test_recover_says_what_it_took_from_whom(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_recover_says_what_it_took_from_whom(
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
+    ) -> None:
         queue.put_many([NewTask(n, id=f"t{n}") for n in range(150)])
-        ada = Worker(queue, nothing, name="ada", prefetch=150)
+        ada = Worker(brief, nothing, name="ada", prefetch=150)
         ada.take()
         ada.crash()
-        assert queue.recover() == []
-        let_pass(LEASE_S + 0.1)
-        found = queue.recover()
+        found = in_time(queue.recover)
         assert sorted(task.id for task in found) == sorted(f"t{n}" for n in range(150))
-        assert {(task.attempt, task.dead) for task in found} == {(1, False)}
+        assert {(t.worker, t.attempt, t.dead) for t in found} == {("ada", 1, False)}
         assert queue.recover() == []
         assert queue.depth() == Depth(150, 0, 0, 0)
 
     def test_a_task_that_kills_its_workers_is_a_dead_letter_in_the_end(
-        self, make: MakeQueue, let_pass: LetPass
+        self, make: MakeQueue, in_time: InTime
     ) -> None:
-        queue = make(max_deliveries=2)
+        queue = make(lease=SHORT_LEASE_S, max_deliveries=2)
         queue.put("poison", id="t")
         for name in ("ada", "bob"):
             worker = Worker(queue, nothing, name=name)
             assert worker.take() is not None
             worker.crash()
-            let_pass(LEASE_S + 0.1)
-            queue.recover()
+            in_time(queue.recover)
         [letter] = queue.dead_letters()
         assert (letter.id, letter.attempts) == ("t", 2)
         assert letter.errors == ("worker ada died with it", "worker bob died with it")
         assert letter.reason == "delivered 2 times, and its worker died"
 
     def test_an_acknowledgement_that_comes_too_late_says_so(
-        self, lab: QueueBroker, queue: WorkQueue, let_pass: LetPass
+        self, lab: QueueBroker, queue: WorkQueue
     ) -> None:
         queue.put_many([NewTask("slow", id="t"), "other"])
         with Worker(queue, nothing, name="ada", prefetch=2) as ada:
@@ -525,11 +663,8 @@ class QueueContract:
         assert ada.stats().late_acks == 2
         assert not queue.put("again", id="t").accepted  # it is still there, for another worker
         assert len(contents(queue)) == 2
-        let_pass(0)
 
-    def test_a_late_retry_and_a_late_end_change_nothing(
-        self, queue: WorkQueue, let_pass: LetPass
-    ) -> None:
+    def test_a_late_retry_and_a_late_end_change_nothing(self, queue: WorkQueue) -> None:
         def handler(task: Task) -> Any:
             queue.tasks.leave(ada._holdings.identity)
             queue.recover()
@@ -544,23 +679,19 @@ class QueueContract:
             ("late ack", "was retrying"),
             ("late ack", "was dead"),
         ]
-        let_pass(0.1)
         assert queue.depth() == Depth(2, 0, 0, 0)
         assert sorted(contents(queue)) == ["boom", "reject"]
 
     def test_a_worker_of_the_same_name_does_not_keep_its_predecessor_alive(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, brief: WorkQueue, in_time: InTime
     ) -> None:
-        queue.put("B6 739")
-        dead = Worker(queue, nothing, name="ada")
+        brief.put("B6 739")
+        dead = Worker(brief, nothing, name="ada")
         assert dead.take() is not None
         dead.crash()
-        with Worker(queue, nothing, name="ada") as ada:
-            assert ada.run_one() is None
-            let_pass(LEASE_S * 0.7)
-            assert ada.run_one() is None
-            let_pass(LEASE_S * 0.7)
-            assert ada.run_one() is not None
+        with Worker(brief, nothing, name="ada") as ada:
+            in_time(ada.run_one)  # each look renews the lease of the one who looks
+            assert ada.stats().done == 1
 
     def test_a_worker_that_goes_leaves_nothing_behind(self, queue: WorkQueue) -> None:
         queue.put_many(range(3))
@@ -575,24 +706,24 @@ class QueueContract:
     # --- acknowledgement ----------------------------------------------------------------------
 
     def test_acknowledged_before_the_work_is_at_most_once(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
     ) -> None:
         def handler(_: Task) -> None:
             raise OSError("after it was acknowledged")
 
         queue.put_many(["a", "b"])
-        worker = Worker(queue, handler, name="ada", ack="before")
+        worker = Worker(brief, handler, name="ada", ack="before")
         outcome = worker.run_one()
         assert outcome is not None
         assert (outcome.what, outcome.detail) == ("lost", "OSError: after it was acknowledged")
         assert worker.stats().lost == 1
         worker.take()
         worker.crash()
-        let_pass(LEASE_S + 0.1)
+        in_time(queue.recover)
         assert contents(queue) == ["b"]  # taken, but not yet begun
 
     def test_crashing_in_the_work_shows_the_guarantee(
-        self, queue: WorkQueue, let_pass: LetPass
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
     ) -> None:
         effects: list[str] = []
         for ack, expected in (("before", 1), ("after", 2)):
@@ -604,16 +735,18 @@ class QueueContract:
                 effects.append(task.content)
                 worker.crash()  # noqa: B023
 
-            worker = Worker(queue, handler, name="ada", ack=ack)
+            worker = Worker(brief, handler, name="ada", ack=ack)
             outcome = worker.run_one()
             assert outcome is not None
             assert outcome.what == "crashed"
-            let_pass(LEASE_S + 0.1)
+            in_time(lambda: queue.recover() or not queue.depth().unfinished)
             with Worker(queue, lambda task: effects.append(task.content), name="bob") as bob:
                 bob.run()
             assert len(effects) == expected
 
-    def test_an_effect_and_its_mark_make_it_once(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_an_effect_and_its_mark_make_it_once(
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
+    ) -> None:
         queue.put("charge", id="t")
         store = OnceStore()
         store.connection.execute("CREATE TABLE charges (id TEXT)")
@@ -629,14 +762,14 @@ class QueueContract:
             charge(task)
             dead.crash()
 
-        dead = Worker(queue, charge_and_die, name="ada")
+        dead = Worker(brief, charge_and_die, name="ada")
         dead.run_one()
-        let_pass(LEASE_S + 0.1)
+        in_time(queue.recover)
         with Worker(queue, charge, name="bob") as bob:
             assert bob.run() == 1
         assert store.connection.execute("SELECT count(*) FROM charges").fetchone() == (1,)
 
-    def test_manual_acknowledgement(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_manual_acknowledgement(self, queue: WorkQueue) -> None:
         queue.put_many([NewTask(n, id=f"t{n}") for n in range(4)])
         kept: list[Task] = []
         with Worker(queue, kept.append, name="ada", ack="manual", prefetch=4) as ada:
@@ -653,7 +786,6 @@ class QueueContract:
         queue.recover()
         assert queue.depth() == Depth(2, 0, 0, 1)
         assert not kept[3].ack()  # too late: the worker has gone
-        let_pass(0)
 
     def test_a_handler_acknowledges_by_itself(self, queue: WorkQueue) -> None:
         def handler(task: Task) -> Any:
@@ -678,14 +810,16 @@ class QueueContract:
             ada.run_one()
         assert 'ack="manual"' in queue.dead_letters()[0].errors[0]
 
-    def test_a_lease_can_be_prolonged(self, queue: WorkQueue, let_pass: LetPass) -> None:
+    def test_a_lease_can_be_prolonged(
+        self, queue: WorkQueue, brief: WorkQueue, let_pass: LetPass
+    ) -> None:
         queue.put("long")
-        with Worker(queue, nothing, name="ada") as ada, Worker(queue, nothing, name="bob") as bob:
+        with Worker(brief, nothing, name="ada") as ada, Worker(queue, nothing, name="bob") as bob:
             task = ada.take()
             assert task is not None
-            task.extend(5 * LEASE_S)
+            task.extend(LEASE_S)
             ada._holdings._heart.stop()
-            let_pass(2 * LEASE_S)
+            let_pass(2 * SHORT_LEASE_S)
             assert bob.run_one() is None
             done = ada.run_one()
             assert done is not None
@@ -744,34 +878,35 @@ class QueueContract:
         assert worker.stop()
         assert worker.stats().done == 1
 
-    def test_a_task_may_take_longer_than_the_lease(self, live_queue: WorkQueue) -> None:
-        """The heart beats beside the work."""
-        go = threading.Event()
+    def test_a_task_may_take_longer_than_the_lease(
+        self, live_queue: WorkQueue, live_brief: WorkQueue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The heart beats beside the work, three times a lease."""
+        go, beats, renew = threading.Event(), [], live_brief.tasks.renew
+        monkeypatch.setattr(live_brief.tasks, "renew", lambda *who: (renew(*who), beats.append(1)))
         live_queue.put("long")
-        with (
-            Worker(live_queue, lambda _: go.wait(30) and None, name="ada") as ada,
-            Worker(live_queue, nothing, name="bob") as bob,
-        ):
+        with Worker(live_brief, lambda _: go.wait(60) and None, name="ada") as ada:
             ada.start()
-            eventually(lambda: live_queue.depth().in_flight == 1)
-            assert bob.run_one(timeout=4 * LEASE_S) is None
+            eventually(lambda: len(beats) >= 12)
+            eventually(lambda: live_queue.leases()["ada"] > 0)
+            assert live_queue.depth().in_flight == 1
             go.set()
             assert ada.wait_for(1)
             assert ada.stats().late_acks == 0
 
-    def test_a_crash_in_the_background_stops_the_heart(self, live_queue: WorkQueue) -> None:
+    def test_a_crash_in_the_background_stops_the_heart(self, live_brief: WorkQueue) -> None:
         begun, go = threading.Event(), threading.Event()
 
         def handler(_: Task) -> None:
             begun.set()
-            go.wait(10)
+            go.wait(60)
 
-        live_queue.put("long")
-        ada = Worker(live_queue, handler, name="ada").start()
+        live_brief.put("long")
+        ada = Worker(live_brief, handler, name="ada").start()
         assert begun.wait(10)
         ada.crash()
-        with Worker(live_queue, nothing, name="bob") as bob:
-            assert bob.run_one(timeout=20 * LEASE_S) is not None
+        with Worker(live_brief, nothing, name="bob") as bob:
+            assert bob.run_one(timeout=30) is not None
         go.set()
         eventually(lambda: not ada.running)
         assert ada.stats().done == 0
@@ -832,14 +967,16 @@ class QueueContract:
         for name in ("work queue", "delayed tasks", "priorities", "dead letters", "leases"):
             assert lab.capabilities[name].support in ("native", "emulated")
 
-    def test_the_trace_tells_a_tasks_life(self, lab: QueueBroker, let_pass: LetPass) -> None:
-        queue = WorkQueue(lab, "rebooking", lease=LEASE_S, sender="desk")
+    def test_the_trace_tells_a_tasks_life(
+        self, lab: QueueBroker, brief: WorkQueue, in_time: InTime
+    ) -> None:
+        queue = WorkQueue(lab, "rebooking", lease=LEASE_S, sender="desk", kind=brief.options.kind)
         lab.trace.clear()
         queue.put({"flight": "B6 739"}, id="t")
-        ada = Worker(queue, nothing, name="ada")
+        ada = Worker(brief, nothing, name="ada")
         ada.take()
         ada.crash()
-        let_pass(LEASE_S + 0.1)
+        in_time(queue.recover)
 
         def handler(task: Task) -> None:
             if task.attempt == 2:
@@ -847,8 +984,7 @@ class QueueContract:
 
         with Worker(queue, handler, name="bob", retry=NOW) as bob:
             bob.run_one()
-            let_pass(0.05)
-            bob.run_one()
+            in_time(bob.run_one)
         story = [(e.actor, str(e.action)) for e in lab.trace.select(message_id="t")]
         assert story == [
             ("desk", "sent"),

@@ -30,7 +30,9 @@ def lab() -> Iterator[PubSubBroker]:
         yield lab
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(bodies=st.lists(st.binary(max_size=LIMIT + 100) | nearly_messages, max_size=20))
 def test_no_bytes_raise_out_of_a_subscriber(lab: PubSubBroker, bodies: list[bytes]) -> None:
     with Subscriber(lab, name="board", max_bytes=LIMIT) as board:

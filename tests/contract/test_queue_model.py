@@ -28,6 +28,8 @@ from labkit import StepClock
 from labkit.broker import Delivery, Depth, Priority, QueueItem, QueueKind, QueueOptions
 from labkit.servers import RedisServer
 
+pytestmark = pytest.mark.timeout(900)  # much to compute, on a machine that may be busy
+
 LEASE_S = 10.0
 MOST_DELIVERIES = 3
 WORKERS = ("ada", "bob", "eve")

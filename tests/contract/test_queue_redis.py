@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from contract.pubsub_contract import step_options
-from contract.queue_contract import LetPass, QueueContract, deterministic_story, nothing
+from contract.queue_contract import (
+    SHORT_LEASE_S,
+    LetPass,
+    QueueContract,
+    deterministic_story,
+    nothing,
+)
+from contract.real_server import OnRedis, OnServer, OnValkey, own_namespace
 from helpers import eventually
 
 import labkit
@@ -39,14 +45,7 @@ class TestEmbedded(QueueContract):
             WorkerPool(WorkQueue(live, "rebooking"), nothing, processes=True)
 
 
-class RealRedis(QueueContract):
-    server: RedisServer
-
-    @pytest.fixture
-    def lab(self, server: RedisServer) -> Iterator[Any]:
-        with labkit.connect(server.url, namespace=f"{secrets.token_hex(4)}:") as lab:
-            yield lab
-
+class RealRedis(OnServer, QueueContract):
     @pytest.fixture
     def live(self, lab: Any) -> Any:
         return lab
@@ -83,7 +82,7 @@ class RealRedis(QueueContract):
         assert queue.depth() == Depth(2, 0, 0, 0)
 
     def test_rubbish_of_a_dead_worker_is_recovered(self, lab: Any, make: Any, kind: str) -> None:
-        queue = make(max_deliveries=1)
+        queue = make(lease=SHORT_LEASE_S, max_deliveries=1)
         key = queue.tasks.places[2]
         if kind == "stream":
             lab.native.xadd(key, {"i": "x", "b": b"\xff", "a": "many", "e": "{"})
@@ -164,7 +163,7 @@ class RealRedis(QueueContract):
         self, lab: Any, make: Any, kind: str
     ) -> None:
         """It was stopped between two lines, and given up; then its wait brought a task; it died."""
-        queue = make()
+        queue = make(lease=SHORT_LEASE_S)
         queue.put("a")
         taken: list[Delivery] = queue.tasks.take("ghost/1", 1, 0.0)
         assert len(taken) == 1
@@ -176,7 +175,7 @@ class RealRedis(QueueContract):
     def test_dead_workers_leave_no_consumers(self, lab: Any, make: Any, kind: str) -> None:
         if kind != "stream":
             pytest.skip("lists have no consumers")
-        queue = make()
+        queue = make(lease=SHORT_LEASE_S)
         for n in range(5):
             queue.put(n)
             worker = Worker(queue, nothing, name="ada")
@@ -187,26 +186,19 @@ class RealRedis(QueueContract):
         assert consumers == []
 
 
-class TestRedis(RealRedis):
-    @pytest.fixture
-    def server(self, redis_server: RedisServer) -> RedisServer:
-        return redis_server
+class TestRedis(OnRedis, RealRedis):
+    pass
 
 
-class TestValkey(RealRedis):
-    @pytest.fixture
-    def server(self, valkey_server: RedisServer) -> RedisServer:
-        return valkey_server
+class TestValkey(OnValkey, RealRedis):
+    pass
 
 
-def test_a_lesson_runs_the_same_on_every_broker_and_kind(
-    redis_server: RedisServer, valkey_server: RedisServer
-) -> None:
+def test_a_lesson_runs_the_same_on_every_broker_and_kind(every_broker: list[str]) -> None:
     stories = []
-    for url in ("embedded://", "embedded://", redis_server.url, valkey_server.url):
+    for url in ("embedded://", *every_broker):
         for kind in ("stream", "list"):
-            space = f"lesson-{secrets.token_hex(4)}:"
-            with labkit.connect(url, namespace=space, **step_options()) as lab:
+            with labkit.connect(url, namespace=own_namespace(), **step_options()) as lab:
                 stories.append(deterministic_story(lab, kind))
     assert len(stories[0]) >= 40
     assert all(story == stories[0] for story in stories)
