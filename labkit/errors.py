@@ -6,7 +6,9 @@ do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from labkit._words import plural
 
 PREVIEW_BYTES = 64
 """How much of an unreadable body a `DecodeError` keeps."""
@@ -111,6 +113,7 @@ class BatchError(LabkitError):
         sent: the broker confirmed these.
         unknown: on their way when the connection broke; the broker may have them or not.
         unsent: these never left; sending them again is safe.
+        duplicates: the broker refused these, because tasks of their ids are in already.
     """
 
     def __init__(
@@ -120,14 +123,18 @@ class BatchError(LabkitError):
         sent: Sequence[int] = (),
         unknown: Sequence[int] = (),
         unsent: Sequence[int] = (),
+        duplicates: Sequence[int] = (),
     ) -> None:
         self.sent = tuple(sent)
         self.unknown = tuple(unknown)
         self.unsent = tuple(unsent)
+        self.duplicates = tuple(duplicates)
+        total = len(sent) + len(unknown) + len(unsent) + len(duplicates)
+        twice = f", {len(duplicates)} in already (.duplicates)" if duplicates else ""
         super().__init__(
-            f"{reason} Of {len(sent) + len(unknown) + len(unsent)} messages: {len(sent)} sent, "
+            f"{reason} Of {plural(total, 'message')}: {len(sent)} sent, "
             f"{len(unknown)} unknown, {len(unsent)} not sent "
-            "(see .sent, .unknown and .unsent of this error)."
+            f"(see .sent, .unknown and .unsent of this error){twice}."
         )
 
 
@@ -211,3 +218,66 @@ class RemoteError(LabkitError):
             f"{responder!r} could not answer for {service!r}: {remote_type}: {remote_message}. "
             "The error is in the responder; mend the request if that is what it complains of."
         )
+
+
+class Conflict(LabkitError):
+    """Somebody else has appended meanwhile: what was decided was decided on an old state.
+
+    Attributes:
+        key: of which key the entries are.
+        expected: how many entries of it the caller had seen.
+        actual: how many there are.
+    """
+
+    def __init__(self, key: str, expected: int, actual: int) -> None:
+        self.key = key
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"{key!r} was expected at revision {expected} and is at {actual}; nothing was "
+            "appended. Read what is new, decide again, and append with the revision you then know."
+        )
+
+
+class TrimRefused(LabkitError):
+    """A trim that would have destroyed entries that groups have not done with; nothing is gone.
+
+    Attributes:
+        stream: which stream.
+        unread: for each group that has not read some of them, how many.
+        pending: for each group that has read and not committed some of them, how many.
+    """
+
+    def __init__(self, stream: str, unread: Mapping[str, int], pending: Mapping[str, int]) -> None:
+        self.stream = stream
+        self.unread = dict(unread)
+        self.pending = dict(pending)
+        told = [f"{count:,} that {name!r} has not read" for name, count in unread.items()]
+        told += [f"{count:,} that {name!r} has not committed" for name, count in pending.items()]
+        super().__init__(
+            f"Trimming {stream!r} would destroy {', '.join(told)}. Let them be done first, or "
+            "pass force=True to destroy them."
+        )
+
+
+class PoisonEvent(LabkitError):
+    """An event that a projection cannot apply; it has stopped just before it.
+
+    Attributes:
+        projection: which projection.
+        position: where the event is, as `skip` takes it.
+        reason: what was raised, or why it is unreadable.
+    """
+
+    def __init__(self, projection: str, position: str, reason: str) -> None:
+        self.projection = projection
+        self.position = position
+        self.reason = reason
+        super().__init__(
+            f"Projection {projection!r} stopped before the event at {position}: {reason}. Mend the "
+            f"function and catch up again, or leave the event out: projection.skip({position!r})."
+        )
+
+
+class SnapshotMismatch(LabkitError):
+    """A snapshot, or the place of a projection, that does not fit to the stream or to the code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from labkit import channels
+from labkit._words import plural
 from labkit.consoles.commands import Command, CommandError
 from labkit.consoles.content import RULE, parse_content
 from labkit.consoles.core import Repl
@@ -84,7 +85,7 @@ class SubscriberConsole:
         stats = self._subscriber.stats()
         parts = [self._subscriber.name, self._place, self._state(), f"{stats.handled:,} shown"]
         if stats.gaps or stats.lost:
-            parts.append(f"{stats.gaps:,} gaps, {stats.lost:,} lost")
+            parts.append(f"{plural(stats.gaps, 'gap')}, {stats.lost:,} lost")
         return " · ".join(parts)
 
     def channels(self) -> Iterable[str]:

@@ -50,6 +50,12 @@ class Background:
         """Whether the thread is alive."""
         return self._run_now is not None and self._run_now.thread.is_alive()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the thread is asked to stop, or to make a call: a long step then ends early."""
+        run = self._run_now
+        return not self._calls.empty() or (run is not None and run.stop.is_set())
+
     def start(self, timeout: float = 5.0) -> None:
         """Start the thread; nothing happens if it runs. One that is just ending is waited for.
 

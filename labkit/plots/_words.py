@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from labkit._words import plural as plural
 from labkit.plots._conversation import Conversation, Fate, Sending
 
 _NAMED = 2
 """Up to so many subscribers with the same trouble are named; more are counted together."""
 _TOLD = 6
 """Subscribers told one by one in the alt text."""
-
-
-def plural(count: int, noun: str, many: str | None = None) -> str:
-    """`1 message`, `2 messages`; `many` where that is not the noun with an s."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def listing(parts: Sequence[str]) -> str:

@@ -297,6 +297,41 @@ class RequestReplyContract:
         assert gate.drain() == 1
         assert gate.stats().late == 1
 
+    @pytest.mark.parametrize("call", ["request", "request_many", "scatter_gather"])
+    def test_ctrl_c_gives_up_what_was_waited_for(
+        self, gate: Requester, desk: Responder, call: str
+    ) -> None:
+        asks = {
+            "request": lambda: gate.request("seats", 1, timeout=20),
+            "request_many": lambda: gate.request_many("seats", [1, 2, 3], timeout=20),
+            "scatter_gather": lambda: gate.scatter_gather(["seats"], 1, timeout=20),
+        }
+        inbox = gate._collector.require_inbox()
+        poll, inbox.poll = inbox.poll, _interrupt
+        with pytest.raises(KeyboardInterrupt):
+            asks[call]()
+        inbox.poll = poll
+
+        count = 3 if call == "request_many" else 1
+        assert "0 waiting" in repr(gate)
+        assert gate.stats().abandoned == count
+        assert len(desk.serve()) == count
+        assert gate.drain() == count
+        assert gate.stats().late == count
+
+    def test_ctrl_c_while_a_request_leaves_gives_it_up(
+        self, gate: Requester, desk: Responder
+    ) -> None:
+        inbox = gate._collector.require_inbox()
+        send, inbox.send = inbox.send, _interrupt
+        for ask in (gate.request, gate.send):
+            with pytest.raises(KeyboardInterrupt):
+                ask("seats", 1)
+        inbox.send = send
+        assert "0 waiting" in repr(gate)
+        assert gate.stats().abandoned == 2
+        assert desk.serve() == []
+
     def test_an_expired_request_is_dropped_and_counted(
         self, gate: Requester, desk: Responder
     ) -> None:
@@ -544,8 +579,8 @@ class RequestReplyContract:
             pool = ThreadPoolExecutor(2)
             pool.shutdown()
             pending = gate.send("seats", 21)
-            assert desk._free.acquire(timeout=1)
-            desk._hand_over(pool)
+            assert desk._crew._free.acquire(timeout=1)
+            desk._crew.hand_over(lambda: desk._post.take(1.0), pool)
             assert gate.collect(pending).content == 42
             assert desk.stop()  # every thread is free
 
@@ -676,6 +711,10 @@ class RequestReplyContract:
         ]
         assert len({e.message_id for e in lab.trace if e.message_id}) == 2
         assert all(pending.correlation_id in e.detail for e in lab.trace if e.message_id)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def deterministic_story(lab: ReplyBroker) -> list[tuple]:

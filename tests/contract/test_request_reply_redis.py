@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
+from contract.real_server import OnRedis, OnServer, OnValkey
 from contract.request_reply_contract import (
     RequestReplyContract,
     deterministic_story,
@@ -31,14 +31,7 @@ class TestEmbedded(RequestReplyContract):
             yield lab
 
 
-class RealRedis(RequestReplyContract):
-    server: RedisServer
-
-    @pytest.fixture
-    def lab(self, server: RedisServer) -> Iterator[ReplyBroker]:
-        with labkit.connect(server.url, namespace=f"{secrets.token_hex(4)}:") as lab:
-            yield lab
-
+class RealRedis(OnServer, RequestReplyContract):
     def test_namespaces_do_not_meet(self, lab: ReplyBroker, server: RedisServer) -> None:
         with (
             labkit.connect(server.url, namespace="elsewhere:") as other,
@@ -90,23 +83,17 @@ class RealRedis(RequestReplyContract):
             assert [len(found) for found in slots.values()] == [1, 1]
 
 
-class TestRedis(RealRedis):
-    @pytest.fixture
-    def server(self, redis_server: RedisServer) -> RedisServer:
-        return redis_server
+class TestRedis(OnRedis, RealRedis):
+    pass
 
 
-class TestValkey(RealRedis):
-    @pytest.fixture
-    def server(self, valkey_server: RedisServer) -> RedisServer:
-        return valkey_server
+class TestValkey(OnValkey, RealRedis):
+    pass
 
 
-def test_a_lesson_runs_the_same_on_every_broker(
-    redis_server: RedisServer, valkey_server: RedisServer
-) -> None:
+def test_a_lesson_runs_the_same_on_every_broker(every_broker: list[str]) -> None:
     stories = []
-    for url in ("embedded://", "embedded://", redis_server.url, valkey_server.url):
+    for url in ("embedded://", *every_broker):
         with labkit.connect(url, namespace="lesson:", **step_options()) as lab:
             stories.append(deterministic_story(lab))
     assert all(story == stories[0] for story in stories)

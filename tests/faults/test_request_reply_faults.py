@@ -305,6 +305,24 @@ def test_ctrl_c_while_waiting_leaves_no_stray_reply(gate: Requester, desk: Respo
     assert desk.serving
 
 
+def test_ctrl_c_while_waiting_leaves_nothing_waiting(lab: ReplyBroker, gate: Requester) -> None:
+    release = threading.Event()
+
+    def handler(_: Message) -> str:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        release.wait(20)
+        return "too late"
+
+    with Responder(lab, "seats", handler) as desk:
+        desk.start()
+        with pytest.raises(KeyboardInterrupt):
+            gate.request("seats", 1, timeout=20)
+        assert "0 waiting" in repr(gate)
+        release.set()
+        eventually(lambda: gate.drain() or gate.stats().late)
+        assert (gate.stats().abandoned, gate.stats().late) == (1, 1)
+
+
 def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

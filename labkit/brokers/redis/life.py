@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ class Life:
         self._lock = threading.Lock()  # so that no beat comes after the end
         self._over = threading.Event()
         self._renewed_at = 0.0
+        self._process = os.getpid()
         self.renew()
         self._thread = threading.Thread(target=self._beat, name="labkit life", daemon=True)
         self._thread.start()
@@ -66,14 +68,16 @@ class Life:
         return time.monotonic() - self._renewed_at
 
     def end(self) -> None:
-        """End it now. Where Redis cannot be reached, the keys expire."""
-        if not self._over.is_set():
+        """End it now. Where Redis cannot be reached, the keys expire. A fork ends nothing."""
+        if self._process == os.getpid() and not self._over.is_set():
             self.abandon()
             with contextlib.suppress(BrokerUnavailable, BrokerRefused, NotConnected):
                 self._client.call(*self._end)
 
     def abandon(self) -> None:
         """No longer renew; the keys live on for as long as they have."""
+        if self._process != os.getpid():
+            return  # the thread is the parent's, and so may be whoever holds the lock
         self._over.set()
         with self._lock:
             pass  # a beat that had begun is done

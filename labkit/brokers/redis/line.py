@@ -9,8 +9,10 @@ from typing import Any
 
 import redis
 
-from labkit.brokers.redis.client import REFUSALS, Command, RedisClient, Reply
+from labkit.brokers.redis.client import RedisClient
+from labkit.brokers.redis.kept import is_quiet
 from labkit.brokers.redis.scripts import Argument, Script
+from labkit.brokers.redis.wire import REFUSALS, Command, Reply, pack, read_one
 from labkit.errors import BrokerRefused
 
 
@@ -26,9 +28,7 @@ class Line:
     def __init__(self, client: RedisClient, greeting: Sequence[Command] = ()) -> None:
         self._client = client
         self._greeting = greeting
-        self._lock = threading.Lock()
-        self._connection: Any = None
-        self._process = 0
+        self._begin()
 
     def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
         """Run one script.
@@ -37,14 +37,16 @@ class Line:
             BrokerUnavailable: the connection broke; `sent` tells whether it may have been done.
             BrokerRefused: Redis answered with an error.
         """
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             connection = self._fresh_connection()
             self._client.log(("EVALSHA", f"<{script.name}>", *arguments[:2]))
             try:
-                reply = _ask(connection, *script.command(keys, *arguments))
+                reply = _ask(connection, script.command(keys, *arguments))
                 if isinstance(reply, redis.exceptions.NoScriptError):
-                    _ask(connection, "SCRIPT", "LOAD", script.source)
-                    reply = _ask(connection, *script.command(keys, *arguments))
+                    _ask(connection, ("SCRIPT", "LOAD", script.source))
+                    reply = _ask(connection, script.command(keys, *arguments))
             except (redis.RedisError, OSError) as error:
                 self._drop()
                 raise self._client.unavailable(error, sent=True) from None
@@ -56,22 +58,24 @@ class Line:
         return reply
 
     def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._drop()
+        """Close the connection; a fork's is not ours to close."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._drop()
+
+    def _begin(self) -> None:
+        """Nothing of a fork's parent: a thread of its own may have held the lock."""
+        self._connection: Any = None
+        self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def _fresh_connection(self) -> Any:
         """The one that we have, if nothing has happened to it meanwhile."""
-        if self._process != os.getpid():
-            self._connection, self._process = None, os.getpid()
         if self._connection is not None:
             self._client.require_open()
-            try:
-                if not self._connection.can_read(0):
-                    return self._connection
-            except (redis.RedisError, OSError):
-                pass  # the other side has closed it
-            self._drop()
+            if is_quiet(self._connection):
+                return self._connection
+            self._drop()  # the other side has closed it
         self._connection = self._client.connection()
         self._greet(self._connection)
         return self._connection
@@ -80,7 +84,7 @@ class Line:
         """Say what must go first; where it fails, the script has not been sent."""
         for command in self._greeting:
             try:
-                reply = _ask(connection, *command)
+                reply = _ask(connection, command)
             except (redis.RedisError, OSError) as error:
                 self._drop()
                 raise self._client.unavailable(error) from None
@@ -97,9 +101,6 @@ class Line:
             self._client.release(connection, broken=True)
 
 
-def _ask(connection: Any, *command: Argument) -> Reply:
-    connection.send_packed_command(connection.pack_command(*command))
-    try:
-        return connection.read_response()
-    except REFUSALS as error:
-        return error
+def _ask(connection: Any, command: Command) -> Reply:
+    connection.send_packed_command(pack(connection, [command]))
+    return read_one(connection)

@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from labkit.brokers.redis.client import CONNECTION_ERRORS, REFUSALS, Command, RedisClient, Reply
+from labkit.brokers.redis.wire import pack
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 LONGEST_BLOCK_S = 1.0
@@ -75,7 +76,10 @@ class Taker:
                 self._client.release(self._connection, broken=True)
 
     def close(self) -> None:
-        """Close the connection; Redis gives nothing more to a `take` under way, which ends."""
+        """Close the connection; Redis gives nothing more to a `take` under way, which ends.
+
+        What it has given already comes out of that `take`.
+        """
         if self._process != os.getpid():
             return  # the connection of a fork's parent, who still needs it
         with self._lock:
@@ -160,10 +164,7 @@ class Taker:
     def _exchange(self, commands: list[Command], block_s: float) -> list[Reply]:
         """Send all, read all; an answer may take `block_s` longer than usual."""
         connection = self._connection
-        if len(commands) == 1:
-            packed = connection.pack_command(*commands[0])
-        else:
-            packed = connection.pack_commands(commands)
+        packed = pack(connection, commands)
         connection.connect()  # where Ctrl+C has cut it off; not under the lock, it may take long
         with self._lock:
             if self._over.is_set():
@@ -183,12 +184,13 @@ class Taker:
 
 
 def _hang_up(connection: Any) -> None:
-    """Cut off a connection that another thread may be reading from: it reads the end.
+    """End a connection that another thread may be reading from.
 
-    Redis sees the end before whatever we send it on other connections from now on. TLS is passed
-    by: its own good-bye would change an object that the other thread uses.
+    Only our half of it: what Redis has handed out is still on its way to us, and that thread reads
+    it, and then the end. Redis sees our end before whatever we send it on other connections from
+    now on. TLS is passed by: its own good-bye would change an object that the other thread uses.
     """
     line = getattr(connection, "_sock", None)
     if isinstance(line, socket.socket):
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(line, socket.SHUT_RDWR)
+            socket.socket.shutdown(line, socket.SHUT_WR)

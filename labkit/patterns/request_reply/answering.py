@@ -9,7 +9,7 @@ from typing import Any
 from labkit.broker import ReplyBroker
 from labkit.errors import BrokerRefused, BrokerUnavailable, DecodeError, describe
 from labkit.message import Message
-from labkit.patterns.pubsub.sequence import message_id
+from labkit.patterns.identity import message_id
 from labkit.patterns.request_reply.envelope import (
     ERROR,
     REPLY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from labkit.broker import ReplyInbox
 from labkit.clock import Clock
@@ -52,7 +52,8 @@ class Collector:
         self._inbox: ReplyInbox | None = None
         self._waiting = Waiting()
         self._reading = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -82,7 +83,7 @@ class Collector:
 
     def close(self) -> None:
         """Close the inbox; what still waits is given up."""
-        with self._changed:
+        with self._lock:
             inbox, self._inbox = self._inbox, None
             for pending in self._waiting.waiting():
                 self._abandon(pending)
@@ -91,24 +92,28 @@ class Collector:
         if inbox is not None:
             inbox.close()
 
-    def expect(self, pending: Pending) -> None:
-        """A reply to this request is welcome from now on."""
-        with self._changed:
-            self._waiting.add(pending)
+    def expect(self, asked: Iterable[Pending]) -> None:
+        """Replies to these requests are welcome from now on."""
+        with self._lock:
+            for pending in asked:
+                self._waiting.add(pending)
 
     def fail(self, pending: Pending, error: LabkitError) -> bool:
         """It was not sent. False if it has ended before."""
-        with self._changed:
+        with self._lock:
             return self._waiting.give_up(pending, error)
 
-    def abandon(self, pending: Pending) -> None:
-        """Nobody waits for it any more."""
-        with self._changed:
-            self._abandon(pending)
+    def abandon(self, asked: Iterable[Pending]) -> None:
+        """Nobody waits for these any more; replies that come now are late."""
+        with self._lock:
+            for pending in asked:
+                self._abandon(pending)
 
     def end(self, pending: Pending) -> Result:
         """How it ended; if it has not, it does now, in a `RequestTimeout`."""
-        with self._changed:
+        if pending.result is not None:
+            return pending.result
+        with self._lock:
             if pending.result is None and self._waiting.give_up(pending, _timeout(pending)):
                 self._ledger.timed_out(pending)
             if pending.result is None:
@@ -123,34 +128,36 @@ class Collector:
             BrokerRefused: the broker answers with an error.
         """
         until = time.monotonic() + timeout
-        looked = False
-        while True:
-            with self._changed:
-                left = max(0.0, until - time.monotonic())
-                if done() or (looked and left <= 0):
-                    return
-                looked = True
+        bodies = self._look(done, max(0.0, timeout), first=True)
+        while bodies is not None:
+            if bodies and len(self._waiting) > _MANY:
+                time.sleep(_GATHER_S)
+            left = max(0.0, until - time.monotonic())
+            bodies = self._look(done, left, first=False)
+
+    def _look(self, done: Callable[[], bool], left: float, *, first: bool) -> int | None:
+        """Take in what comes, or wait for whoever does that; how many bodies it was, None: done."""
+        bodies: list[bytes] = []
+        ours = False
+        try:
+            with self._lock:
+                if done() or (left <= 0 and not first):
+                    return None
                 if self._reading:  # somebody is looking for us
                     self._changed.wait(left)
-                    continue
+                    return 0
                 inbox = self.require_inbox()
-                self._reading = True
                 count = min(_MOST_REPLIES, max(1, len(self._waiting)))
-            if self._read(inbox, count, min(_SLICE_S, left)) and len(self._waiting) > _MANY:
-                time.sleep(_GATHER_S)
-
-    def _read(self, inbox: ReplyInbox, count: int, timeout: float) -> int:
-        """Take in what is there; how many bodies it was."""
-        bodies: list[bytes] = []
-        try:
-            bodies = inbox.poll(count, timeout)
+                ours = self._reading = True
+            bodies = inbox.poll(count, min(_SLICE_S, left))
             self._ledger.heard(inbox.connected)
-        finally:
-            with self._changed:
-                for body in bodies:
-                    self._take(body)
-                self._reading = False
-                self._changed.notify_all()
+        finally:  # on Ctrl+C, too, wherever it comes: nobody would read for the others any more
+            if ours:
+                with self._lock:
+                    self._reading = False
+                    for body in bodies:
+                        self._take(body)
+                    self._changed.notify_all()
         return len(bodies)
 
     def _take(self, body: bytes) -> None:

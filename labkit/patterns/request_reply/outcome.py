@@ -52,6 +52,13 @@ Result = Reply | LabkitError
 """How a request ended: its reply, or why there is none."""
 
 
+def reply_of(result: Result) -> Reply:
+    """The reply; where there is none, the reason is raised."""
+    if isinstance(result, LabkitError):
+        raise result
+    return result
+
+
 @dataclass(eq=False, slots=True)
 class Pending:
     """A request that is on its way; `Requester.collect` ends it.

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Sequence
 from typing import Any, Self
 
-from labkit.broker import ReplyBroker, Sent
-from labkit.errors import (
-    BrokerUnavailable,
-    ConfigurationError,
-    LabkitError,
-    NoResponder,
-)
+from labkit.broker import ReplyBroker
+from labkit.errors import ConfigurationError, LabkitError
 from labkit.message import DEFAULT_MAX_BYTES
+from labkit.patterns.identity import Home
+from labkit.patterns.request_reply.asking import Asked, Asking
 from labkit.patterns.request_reply.collector import Collector
 from labkit.patterns.request_reply.ledger import RequesterLedger
-from labkit.patterns.request_reply.outcome import Gathered, Pending, Reply, Result, gather
-from labkit.patterns.request_reply.stamps import Stamps
+from labkit.patterns.request_reply.outcome import Gathered, Pending, Reply, Result, gather, reply_of
 from labkit.patterns.request_reply.statistics import RequesterStatistics
-from labkit.patterns.request_reply.support import require_replies, seconds
+from labkit.patterns.request_reply.support import check_services, require_replies, seconds
 from labkit.trace import Action
 
 DEFAULT_TIMEOUT_S = 2.0
 DEFAULT_TYPE = "request"
-
-KEPT_S = 3600.0
-"""How much longer than its time-out the broker keeps a request that nobody takes."""
 
 
 class Requester:
@@ -39,6 +31,8 @@ class Requester:
 
     Deadlines are times of the lab's clock, and travel with the requests: the clocks of all hosts
     must agree. Waiting for the network is real time.
+
+    Ctrl+C gives up what was being waited for. A fork needs a requester of its own.
 
     Args:
         lab: an open broker, from `labkit.connect()`.
@@ -58,13 +52,12 @@ class Requester:
         self.name = f"requester-{secrets.token_hex(2)}" if name is None else name
         if not self.name or not isinstance(self.name, str):
             raise ConfigurationError(f"A requester's name is a non-empty str, got {name!r}.")
+        self._home = Home(f"Requester {self.name!r}")
         self._lab = require_replies(lab)
         self._inbox_life = seconds("inbox_life", inbox_life)
-        self._max_bytes = max_bytes
         self._ledger = RequesterLedger(self.name, lab)
         self._collector = Collector(self.name, lab.clock, self._ledger, max_bytes)
-        self._stamps = Stamps(self.name, lab.clock, max_bytes)
-        self._lock = threading.Lock()  # guards the stamps
+        self._asking = Asking(lab.clock, self._collector, self._ledger, self.name, max_bytes)
 
     # --- connection ---------------------------------------------------------------------------
 
@@ -74,16 +67,19 @@ class Requester:
         Raises:
             BrokerUnavailable: no broker answers.
         """
-        with self._lock:
+        self._home.require()
+        with self._asking.lock:
             if self._collector.inbox is None:
                 self._collector.open(self._lab.open_inbox(self._inbox_life))
-                self._stamps.begin()
+                self._asking.begin()
                 self._ledger.about_us(Action.CONNECTED)
         return self
 
     def disconnect(self) -> None:
         """Close the inbox; requests that still wait end in `RequestTimeout`."""
-        with self._lock:
+        if not self._home.here:
+            return  # the inbox is that of a fork's parent
+        with self._asking.lock:
             if self._collector.inbox is not None:
                 self._collector.close()
                 self._ledger.about_us(Action.DISCONNECTED)
@@ -121,9 +117,11 @@ class Requester:
             ValidationError: the request cannot be sent; nothing was.
             BrokerUnavailable: no broker; nothing was sent.
         """
-        pending = self.send(to, content, timeout, type=type, metadata=metadata)
-        self._collector.wait(lambda: pending.done, self._left([pending]))
-        return _reply_of(self._collector.end(pending))
+        self._home.require()
+        with Asked(self._collector) as asked:
+            pending = self._ask_one(asked, to, content, timeout, type, metadata)
+            self._collector.wait(lambda: pending.result is not None, self._asking.left(asked))
+        return reply_of(self._collector.end(pending))
 
     def send(
         self,
@@ -139,12 +137,9 @@ class Requester:
         Raises:
             NoResponder, ValidationError, BrokerUnavailable: as `request`.
         """
-        [pending] = self._send_all([(to, content)], timeout, type, metadata)
-        if isinstance(pending, LabkitError):
-            raise pending
-        if isinstance(pending.result, LabkitError):
-            raise pending.result
-        return pending
+        self._home.require()
+        with Asked(self._collector) as asked:
+            return self._ask_one(asked, to, content, timeout, type, metadata)
 
     def collect(self, pending: Pending, timeout: float | None = None) -> Reply:
         """The second half of `request`: wait for the reply. Afterwards nobody waits for it.
@@ -158,13 +153,14 @@ class Requester:
             RequestTimeout: no reply, or one that was sent after the deadline.
             RemoteError: the handler failed.
         """
+        self._home.require()
         self._collector.wait(lambda: pending.done, 0.0)  # it is often there already
         if not pending.done:
-            left = self._left([pending])
+            left = self._asking.left([pending])
             self._collector.wait(
                 lambda: pending.done, left if timeout is None else min(timeout, left)
             )
-        return _reply_of(self._collector.end(pending))
+        return reply_of(self._collector.end(pending))
 
     # --- many requests ------------------------------------------------------------------------
 
@@ -185,9 +181,11 @@ class Requester:
             in the order of `contents`, for each its `Reply`, or the error that `request` would
             have raised.
         """
-        sent = self._send_all([(to, content) for content in contents], timeout, type, None)
-        pending = [one for one in sent if isinstance(one, Pending)]
-        self._collector.wait(lambda: all(one.done for one in pending), self._left(pending))
+        self._home.require()
+        with Asked(self._collector) as asked:
+            questions = [(to, content) for content in contents]
+            sent = self._asking.ask(asked, questions, timeout, type, None)
+            self._collector.wait(lambda: all(one.done for one in asked), self._asking.left(asked))
         return [self._collector.end(one) if isinstance(one, Pending) else one for one in sent]
 
     def scatter_gather(
@@ -208,35 +206,41 @@ class Requester:
             timeout: seconds to wait.
             type: what is asked.
         """
-        names = _check_services(services, first)
-        sent = self._send_all([(name, content) for name in names], timeout, type, None)
-        for failure in (one for one in sent if isinstance(one, LabkitError)):
-            raise failure  # what cannot be sent to one can be sent to none
-        pending = [one for one in sent if isinstance(one, Pending)]
+        self._home.require()
+        names = check_services(services, first)
+        with Asked(self._collector) as asked:
 
-        def enough() -> bool:
-            replies = sum(isinstance(one.result, Reply) for one in pending)
-            return all(one.done for one in pending) or (first is not None and replies >= first)
+            def enough() -> bool:
+                replies = sum(isinstance(one.result, Reply) for one in asked)
+                return all(one.done for one in asked) or (first is not None and replies >= first)
 
-        self._collector.wait(enough, self._left(pending))
+            questions = [(name, content) for name in names]
+            for one in self._asking.ask(asked, questions, timeout, type, None):
+                if isinstance(one, LabkitError):
+                    raise one  # what cannot be sent to one can be sent to none
+            self._collector.wait(enough, self._asking.left(asked))
         if enough():
-            for one in pending:
-                self._collector.abandon(one)
-        return gather(zip(names, map(self._collector.end, pending), strict=True))
+            self._collector.abandon(asked)
+        return gather(zip(names, map(self._collector.end, asked), strict=True))
 
     # --- what happened ------------------------------------------------------------------------
 
     def drain(self) -> int:
-        """Look into the inbox without waiting: how many bodies there were.
+        """Empty the inbox without waiting: how many bodies there were.
 
         What answers no request that waits (a late reply, say) is counted in `stats()`.
         """
-        before = self._collector.taken
+        self._home.require()
+        before = seen = self._collector.taken
         self._collector.wait(lambda: False, 0.0)
-        return self._collector.taken - before
+        while self._collector.taken > seen:
+            seen = self._collector.taken
+            self._collector.wait(lambda: False, 0.0)
+        return seen - before
 
     def stats(self) -> RequesterStatistics:
         """Counts per service, rate, errors, latency, up to now."""
+        self._home.require()
         return self._ledger.stats()
 
     def __enter__(self) -> Self:
@@ -246,6 +250,8 @@ class Requester:
         self.disconnect()
 
     def __repr__(self) -> str:
+        if not self._home.here:
+            return repr(self._home)
         if self._collector.inbox is None:
             state = "not connected"
         elif not self.connected:
@@ -254,79 +260,20 @@ class Requester:
             state = f"{self._ledger.tally['messages']:,} sent, {len(self._collector):,} waiting"
         return f"<Requester {self.name!r}: {state}>"
 
-    # --- sending ------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------
 
-    def _send_all(
+    def _ask_one(
         self,
-        questions: Sequence[tuple[str, Any]],
+        asked: list[Pending],
+        to: str,
+        content: Any,
         timeout: float,
         type: str,
         metadata: dict[str, Any] | None,
-    ) -> list[Pending | LabkitError]:
-        """Send each to its service; those that cannot be encoded come back as errors."""
-        seconds("timeout", timeout)
-        inbox = self._collector.require_inbox()
-        with self._lock:
-            stamped = self._stamps.stamp_all(inbox.address, questions, timeout, type, metadata)
-            for one in stamped:
-                if not isinstance(one, LabkitError):
-                    self._collector.expect(one[0])
-                    self._ledger.sent(one[0], len(one[1]))
-        ready = [one for one in stamped if not isinstance(one, LabkitError)]
-        by_service: dict[str, list[tuple[Pending, bytes]]] = {}
-        for pending, body in ready:
-            by_service.setdefault(pending.service, []).append((pending, body))
-        for service, batch in by_service.items():
-            bodies = [body for _, body in batch]
-            outcomes = inbox.send(service, bodies, timeout + KEPT_S)
-            for (pending, _), outcome in zip(batch, outcomes, strict=True):
-                self._left_us(pending, outcome)
-        return [one if isinstance(one, LabkitError) else one[0] for one in stamped]
-
-    def _left_us(self, pending: Pending, outcome: Sent) -> None:
-        """What the broker said of a request."""
-        if isinstance(outcome, BrokerUnavailable) and outcome.sent:
-            self._ledger.unsure(pending, outcome)  # it may have arrived: wait for the reply
-        elif isinstance(outcome, LabkitError):
-            self._fail(pending, outcome)
-        elif outcome == 0:
-            self._fail(pending, NoResponder(pending.service))
-        else:
-            self._ledger.accepted(pending, outcome)
-
-    def _fail(self, pending: Pending, error: LabkitError) -> None:
-        if not self._collector.fail(pending, error):
-            return
-        if isinstance(error, NoResponder):
-            self._ledger.no_responder(pending, error)
-        else:
-            self._ledger.failed(pending, error)
-
-    def _left(self, pending: Sequence[Pending]) -> float:
-        """Seconds until the last deadline."""
-        if not pending:
-            return 0.0
-        now = self._lab.clock.now()
-        return max(0.0, max(min(one.timeout, one.deadline - now) for one in pending))
-
-
-def _reply_of(result: Result) -> Reply:
-    if isinstance(result, LabkitError):
-        raise result
-    return result
-
-
-def _check_services(services: Sequence[str], first: int | None) -> list[str]:
-    if isinstance(services, str):
-        raise ConfigurationError(f"services is a list of names, got the name {services!r}.")
-    names = list(services)
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"Each service is asked once, got {names!r}. Responders of one service share its "
-            "requests; to ask them all, give each a service of its own."
-        )
-    if first is not None and not 1 <= first <= len(names):
-        raise ConfigurationError(
-            f"first is between 1 and the number of services ({len(names)}), got {first}."
-        )
-    return names
+    ) -> Pending:
+        [pending] = self._asking.ask(asked, [(to, content)], timeout, type, metadata)
+        if isinstance(pending, LabkitError):
+            raise pending
+        if isinstance(pending.result, LabkitError):
+            raise pending.result
+        return pending

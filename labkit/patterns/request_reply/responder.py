@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
-from labkit.broker import ReplyBroker, Service
+from labkit.broker import ReplyBroker
 from labkit.errors import BrokerRefused, ConfigurationError, NotConnected
 from labkit.message import DEFAULT_MAX_BYTES, Message
 from labkit.patterns.background import Background
+from labkit.patterns.identity import Home
 from labkit.patterns.request_reply.answering import Answering, Handler
+from labkit.patterns.request_reply.crew import Crew
 from labkit.patterns.request_reply.ledger import ResponderLedger
 from labkit.patterns.request_reply.outcome import Served
+from labkit.patterns.request_reply.post import Post
 from labkit.patterns.request_reply.statistics import ResponderStatistics
-from labkit.patterns.request_reply.support import require_replies, seconds
+from labkit.patterns.request_reply.support import check_responder, require_replies, seconds
 from labkit.trace import Action
 
 _SLICE_S = 0.1
@@ -67,20 +68,12 @@ class Responder:
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self.name = f"responder-{secrets.token_hex(2)}" if name is None else name
-        for what, given in (("name", self.name), ("service", service)):
-            if not isinstance(given, str) or not given:
-                raise ConfigurationError(f"A responder's {what} is a non-empty str, got {given!r}.")
-        if not callable(handler) or inspect.iscoroutinefunction(handler):
-            raise ConfigurationError(
-                f"A handler is a function (def, not async def) of the request, got {handler!r}."
-            )
-        if not isinstance(concurrency, int) or concurrency < 1:
-            raise ConfigurationError(f"concurrency is at least 1, got {concurrency!r}.")
+        check_responder(self.name, service, handler, concurrency)
+        self._home = Home(f"Responder {self.name!r}")
         self.service = service
         self._lab = require_replies(lab)
-        self._presence = seconds("presence", presence)
-        self._concurrency = concurrency
         self._ledger = ResponderLedger(self.name, service, lab)
+        self._post = Post(lab, self._ledger, service, self.name, seconds("presence", presence))
         self._answering = Answering(
             lab,
             self._ledger,
@@ -92,9 +85,7 @@ class Responder:
             max_bytes=max_bytes,
         )
         self._connected = False
-        self._end: Service | None = None
-        self._pool: ThreadPoolExecutor | None = None
-        self._free = threading.BoundedSemaphore(concurrency)
+        self._crew = Crew(f"labkit responder {self.name}", concurrency, self._answering.answer)
         self._stopping = threading.Event()
         self._served_before_start = 0
         self._background = Background(f"labkit responder {self.name}", self._step)
@@ -107,6 +98,7 @@ class Responder:
         Raises:
             BrokerUnavailable: no broker answers.
         """
+        self._home.require()
         if not self._connected:
             self._join()
             self._connected = True
@@ -115,6 +107,8 @@ class Responder:
 
     def disconnect(self) -> None:
         """Stop, and go. The broker stays open."""
+        if not self._home.here:
+            return  # what it joined is a fork's parent's
         try:
             self.stop()
         except NotConnected:
@@ -127,8 +121,7 @@ class Responder:
     @property
     def connected(self) -> bool:
         """Whether the broker could be heard at the last look."""
-        end = self._end
-        return end is not None and end.connected
+        return self._post.connected
 
     # --- step by step -------------------------------------------------------------------------
 
@@ -139,7 +132,8 @@ class Responder:
             BrokerRefused: the broker answers with an error.
         """
         self._require_step("serve_one()")
-        body = self._take(self._join(), timeout)
+        self._join()
+        body = self._post.take(timeout)
         return None if body is None else self._answering.answer(body)
 
     def serve(self, max_requests: int | None = None, timeout: float = 0.0) -> list[Served]:
@@ -151,13 +145,13 @@ class Responder:
         """
         self._require_step("serve()")
         self._stopping.clear()
-        end = self._join()
+        self._join()
         served: deque[Served] = deque(maxlen=SERVED_KEPT)
         count = 0
         until = time.monotonic() + timeout
         while (max_requests is None or count < max_requests) and not self._stopping.is_set():
             left = until - time.monotonic()
-            body = self._take(end, max(0.0, min(left, _SLICE_S)))
+            body = self._post.take(max(0.0, min(left, _SLICE_S)))
             if body is not None:
                 result = self._answering.answer(body)
                 served += [] if result is None else [result]
@@ -179,10 +173,7 @@ class Responder:
             self._served_before_start = self._ledger.tally["ended"]
             self._stopping.clear()
             self._join()
-            if self._concurrency > 1 and self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    self._concurrency, thread_name_prefix=f"labkit responder {self.name}"
-                )
+            self._crew.gather()
         self._background.start()
         return self
 
@@ -197,23 +188,27 @@ class Responder:
         Returns:
             False if a handler is still busy after that, or if a handler calls this.
         """
+        if not self._home.here:
+            return True
         self._stopping.set()
         if not drain:
             self._answering.forget()
-            self._close_end()  # ends the wait for a request, so that a slice is time enough
+            self._post.leave()  # ends the wait for a request, so that a slice is time enough
             timeout = _SLICE_S
         until = time.monotonic() + timeout
         try:
             ended = self._background.stop(timeout)
         finally:
-            idle = self._leave(until)
+            self._post.leave()
+            idle = self._crew.dismiss(until)
         return ended and idle
 
     def crash(self) -> Message | None:
         """Die as a program dies, with a request in hand: no reply, no good-bye.
 
-        Step by step, the next request that waits is taken first, and is the one that is lost. The
-        others count this responder as there until its `presence` has run out.
+        Step by step, the next request that waits is taken first, and is the one that is lost; after
+        `start()`, one that the broker hands out at this very moment is, too. Its requester gets a
+        `RequestTimeout`. The others count us as there until our `presence` has run out.
 
         Returns:
             the request that was in hand, where one was taken by this call.
@@ -221,17 +216,14 @@ class Responder:
         self._require_connected()
         in_hand = None
         if not self._background.running:
-            body = self._take(self._join(), 0.0)
+            self._join()
+            body = self._post.take(0.0)
             in_hand = None if body is None else self._answering.take_in_hand(body)
         self._answering.forget()
         self._stopping.set()
         self._background.stop(0.0)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-        end, self._end = self._end, None
-        if end is not None:
-            end.abandon()
+        self._crew.forsake()
+        self._post.abandon()
         self._connected = False
         self._ledger.about_us(Action.CRASHED)
         return in_hand
@@ -243,6 +235,7 @@ class Responder:
 
     def wait_for(self, count: int, timeout: float = 5.0) -> bool:
         """Wait until `start()` has dealt with `count` requests; False after `timeout` seconds."""
+        self._home.require()
         enough = self._served_before_start + count
         return self._background.wait_until(lambda: self._ledger.tally["ended"] >= enough, timeout)
 
@@ -250,6 +243,7 @@ class Responder:
 
     def stats(self) -> ResponderStatistics:
         """Counts, rate, errors, handling times, up to now."""
+        self._home.require()
         return self._ledger.stats()
 
     def __enter__(self) -> Self:
@@ -259,20 +253,23 @@ class Responder:
         self.disconnect()
 
     def __repr__(self) -> str:
+        if not self._home.here:
+            return repr(self._home)
         if not self._connected:
             state = "not connected"
-        elif self._end is not None and not self._end.connected:
+        elif self._post.manned and not self._post.connected:
             state = "connection lost, coming back"
         elif self.serving:
             state = "serving"
         else:
-            state = "connected" if self._end is not None else "stopped"
+            state = "connected" if self._post.manned else "stopped"
         taken = self._ledger.tally["messages"]
         return f"<Responder {self.name!r} of {self.service!r}: {state}, {taken:,} taken>"
 
     # --- inside -------------------------------------------------------------------------------
 
     def _require_connected(self) -> None:
+        self._home.require()
         if not self._connected:
             raise NotConnected(
                 f"Responder {self.name!r} is not connected. Call connect() first, or use "
@@ -286,80 +283,16 @@ class Responder:
                 f"Responder {self.name!r} serves in the background. Call stop() before {what}."
             )
 
-    def _join(self) -> Service:
+    def _join(self) -> None:
         """Count as there, as a new life."""
-        if self._end is None:
+        if not self._post.manned:
             self._answering.begin()
-            self._end = self._lab.open_service(self.service, self.name, self._presence)
-        return self._end
-
-    def _take(self, end: Service | None, timeout: float) -> bytes | None:
-        """One request; none any more where another thread has let us leave meanwhile."""
-        if end is None:
-            return None
-        try:
-            bodies = end.poll(1, timeout)
-        except NotConnected:
-            if end is self._end:
-                raise
-            return None
-        if end is self._end:  # one that was closed is not one that broke
-            self._ledger.heard(end.connected)
-        return bodies[0] if bodies else None
+            self._post.join()
 
     def _step(self) -> None:
-        """One step of the background thread: take one request, handle it here or in the pool."""
+        """One step of the background thread: take one request, handle it or have it handled."""
         try:
-            if self._pool is None:
-                if (body := self._take(self._end, _SLICE_S)) is not None:
-                    self._answering.answer(body)
-            elif self._free.acquire(timeout=_SLICE_S):
-                self._hand_over(self._pool)
+            self._crew.step(lambda: self._post.take(_SLICE_S), _SLICE_S)
         except BrokerRefused as error:  # it may think better of it: READONLY, out of memory
             self._ledger.broke(error)
             self._stopping.wait(_AFTER_REFUSAL_S)
-
-    def _hand_over(self, pool: ThreadPoolExecutor) -> None:
-        """Take only what a thread is free for, so that other responders get the rest."""
-        body = None
-        try:
-            body = self._take(self._end, _SLICE_S)
-        finally:
-            if body is None:
-                self._free.release()
-        if body is None:
-            return
-        try:
-            future = pool.submit(self._answering.answer, body)
-        except RuntimeError:  # stopped meanwhile: it is in hand, and is answered here
-            try:
-                self._answering.answer(body)
-            finally:
-                self._free.release()
-            return
-        future.add_done_callback(lambda _: self._free.release())
-
-    def _leave(self, until: float) -> bool:
-        """Go, then wait for those in the pool; False if they are still busy at that time."""
-        self._close_end()
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return True
-        pool.shutdown(wait=False)
-        return self._drained(until)
-
-    def _close_end(self) -> None:
-        end, self._end = self._end, None
-        if end is not None:
-            end.close()
-
-    def _drained(self, until: float) -> bool:
-        """Wait until every thread of the pool is free."""
-        taken = 0
-        for _ in range(self._concurrency):
-            if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):
-                break
-            taken += 1
-        for _ in range(taken):
-            self._free.release()
-        return taken == self._concurrency

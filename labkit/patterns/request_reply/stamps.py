@@ -9,7 +9,7 @@ from typing import Any
 from labkit.clock import Clock
 from labkit.errors import LabkitError, ValidationError
 from labkit.message import Message, format_timestamp
-from labkit.patterns.pubsub.sequence import message_id
+from labkit.patterns.identity import message_id
 from labkit.patterns.request_reply.outcome import Pending
 
 Stamped = tuple[Pending, bytes] | LabkitError
