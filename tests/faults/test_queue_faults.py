@@ -331,7 +331,8 @@ def test_a_batch_that_broke_in_the_middle_says_which_are_in(
                 monkeypatch.setattr(client, "exchange", exchange)
             return replies
 
-        queue.put("warm up", id="w")  # so that the script is known
+        queue.put("warm up", id="w")  # so that the scripts are known, which put one and many
+        queue.put_many(["warm up"] * 30)
         monkeypatch.setattr(client, "exchange", once)
         try:
             with pytest.raises(BatchError) as caught:
@@ -342,7 +343,7 @@ def test_a_batch_that_broke_in_the_middle_says_which_are_in(
         assert error.sent == tuple(range(500))
         assert error.unknown == tuple(range(500, 1000))
         assert error.unsent == tuple(range(1000, 1200))
-        eventually(lambda: queue.depth().ready >= 501)
+        eventually(lambda: queue.depth().ready >= 531)
 
 
 def test_a_batch_for_a_dead_broker_was_not_put(server: RedisServer, queue: WorkQueue) -> None:

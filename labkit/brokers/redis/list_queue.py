@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import redis
+
 from labkit.brokers.redis.client import REFUSALS, Command
 from labkit.brokers.redis.list_scripts import LIST_KEYS, SCRIPTS
 from labkit.brokers.redis.queue import RedisQueue
@@ -32,10 +36,12 @@ class ListQueue(RedisQueue):
         normal, taken = self.places[1], self.keys[-1] + worker
         move: Command = ("BLMOVE", normal, taken, "RIGHT", "LEFT", wait_s)
         _, number = self._client.exchange(lease, move, shown=[])
+        if isinstance(number, redis.exceptions.OutOfMemoryError):
+            time.sleep(wait_s)  # BLMOVE, unlike our scripts, may do nothing at `maxmemory`
+            return []
         if isinstance(number, REFUSALS):
             raise BrokerRefused(f"Redis refused BLMOVE: {number}.")
         if number is None:
             return []
         self._client.log(move)
-        rows: list[Row] = self._run(self.scripts.holds, (worker,))
-        return [row for row in rows if row[1] == number]
+        return [row for row in self._holds(worker) if row[1] == number]

@@ -51,11 +51,14 @@ end
 
 local function take_into(worker, count, out)
   for place = 3, 1, -1 do
-    while #out < count do
+    local found = {{}}
+    while #found < count do
       local number = redis.call('LMOVE', places[place], taken_prefix .. worker, 'RIGHT', 'LEFT')
       if not number then break end
-      out[#out + 1] = {{place, number, fetch(place, number)}}
+      found[#found + 1] = {{number, fetch(place, number)}}
     end
+    count = count - #found
+    out[#out + 1], out[#out + 2] = place, found
   end
 end
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
 from labkit.brokers.redis import queue_put, queue_rows
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
+from labkit.brokers.redis.queue_handed import Handed
 from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome
 from labkit.brokers.redis.queue_rows import Row, delivery, text
 from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
@@ -41,8 +41,7 @@ class RedisQueue(ABC):
         self.keys = [prefix + key for key in (*COMMON_KEYS, *self.more_keys)]
         self.places = self.keys[:3]
         self._workers, self._dead = self.keys[6:8]
-        self._held: dict[str, set[str]] = {}  # what was handed out here, by worker and tag
-        self._unsure: set[str] = set()  # workers that may have been given what never arrived
+        self._handed = Handed()
         self._prepare()
 
     def put(self, items: Sequence[QueueItem]) -> list[bool]:
@@ -57,10 +56,10 @@ class RedisQueue(ABC):
         if found := self._never_told(worker, count):
             return found
         while True:
-            with self._told(worker):
+            with self._handed.told(worker):
                 script, arguments = self._take_call(worker, count, now)
-                next_due, rows = self._run(script, arguments, quiet=True)
-                found = self._hand_out(worker, rows)
+                next_due, taken = self._run(script, arguments, quiet=True)
+                found = self._handed.out(worker, queue_rows.deliveries(worker, taken))
             if found:  # looking in vain, again and again, is nothing to be told
                 self._client.log(script.shown(*arguments))
             left = deadline - time.monotonic()
@@ -80,23 +79,22 @@ class RedisQueue(ABC):
         self, done: Sequence[Delivery], worker: str, count: int
     ) -> tuple[list[bool], list[Delivery]]:
         """Both scripts in one round trip."""
-        if not done or worker in self._unsure:
+        if not done or self._handed.unsure(worker):
             found = self.take(worker, count, 0.0)  # first: if it breaks, nothing is acknowledged
-            with self._told(worker, found):
+            with self._handed.told(worker, found):
                 return self.ack(done), found
-        take = self._take_call(worker, count, self._client.now())
-        with self._told(worker):
-            ack = (self.scripts.ack, queue_rows.ack_arguments(done))
-            acked, (_, rows) = self._run_all([ack, take])
-            self._let_go(done)
-            return [answer == 1 for answer in acked], self._hand_out(worker, rows)
+        with self._handed.told(worker):
+            acked, taken = self._ack_and_take(done, worker, count)
+            self._handed.back(done)
+            found = self._handed.out(worker, queue_rows.deliveries(worker, taken))
+            return [answer == 1 for answer in acked], found
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """All in one step."""
         if not deliveries:
             return []
         replies = self._run(self.scripts.ack, queue_rows.ack_arguments(deliveries))
-        self._let_go(deliveries)
+        self._handed.back(deliveries)
         return [reply == 1 for reply in replies]
 
     def retry(self, delivery: Delivery, delay: float, error: str) -> bool:
@@ -123,18 +121,13 @@ class RedisQueue(ABC):
     def renew(self, worker: str, seconds: float | None = None) -> None:
         """Move the end of the worker's lease, never to an earlier time."""
         ends = self._client.now() + (self._options.lease if seconds is None else seconds)
-        try:  # leaves no line in `broker.commands()`, where it would stand between the reader's own
-            [reply] = self._client.exchange(("ZADD", self._workers, "GT", ends, worker), shown=[])
-        except ExchangeBroken as broken:
-            raise broken.cause from None
-        if isinstance(reply, REFUSALS):
-            raise BrokerRefused(f"Redis refused ZADD: {reply}.")
+        # leaves no line in `broker.commands()`, where it would stand between the reader's own
+        self._run(self.scripts.renew, (worker, ends, "GT"), quiet=True)
 
     def leave(self, worker: str) -> None:
         """End the worker's lease now, so that `recover` takes what it holds."""
-        self._held.pop(worker, None)
-        self._unsure.discard(worker)
-        self._client.call("ZADD", self._workers, "XX", 0, worker)
+        self._handed.leave(worker)
+        self._run(self.scripts.renew, (worker, 0, "XX"))
 
     def recover(self) -> list[Recovered]:
         """Take what dead workers hold, and give it back, or to the dead letters."""
@@ -149,7 +142,7 @@ class RedisQueue(ABC):
                 self._client.log(self.scripts.recover.shown(*arguments))
             for task_id, worker, attempt, dead in rows:
                 found.append(Recovered(text(task_id), text(worker), int(attempt), dead == 1))
-                self._held.pop(text(worker), None)
+                self._handed.forget(text(worker))
         return found
 
     def depth(self) -> Depth:
@@ -173,8 +166,8 @@ class RedisQueue(ABC):
         """UNLINK of everything, with the number of tasks that were there."""
         return int(self._run(self.scripts.purge))
 
-    def waits(self) -> dict[str, float]:
-        """The leases."""
+    def leases(self) -> dict[str, float]:
+        """For each worker, the seconds that it has left."""
         now = self._client.now()
         flat = self._client.call("ZRANGE", self._workers, 0, -1, "WITHSCORES")
         pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -186,8 +179,8 @@ class RedisQueue(ABC):
     def _prepare(self) -> None:
         """Make what the scripts need to be there."""
 
-    def _put_commands(self, items: Sequence[QueueItem]) -> list[Command] | None:
-        """Commands that do for tasks that are plain; None to leave those to the script, too."""
+    def _put_plain(self, items: Sequence[QueueItem]) -> list[Outcome] | None:
+        """Put tasks of which nothing must be looked up; None: leave those to the script, too."""
         del items
         return None
 
@@ -196,16 +189,6 @@ class RedisQueue(ABC):
         """Renew the lease, and in the same breath wait in Redis for a task."""
 
     # --- inside -------------------------------------------------------------------------------
-
-    @contextmanager
-    def _told(self, worker: str, found: Sequence[Delivery] = ()) -> Iterator[None]:
-        """If this breaks, the worker may hold what it was never told of: it asks the next time."""
-        try:
-            yield
-        except BaseException:
-            self._let_go(found)
-            self._unsure.add(worker)
-            raise
 
     def _run(
         self, script: Script, arguments: Sequence[Argument] = (), *, quiet: bool = False
@@ -235,10 +218,9 @@ class RedisQueue(ABC):
     def _put_batch(self, batch: Sequence[QueueItem]) -> list[Outcome]:
         most = self._options.max_length
         if most is None and not any(item.unique or item.delay for item in batch):
-            commands = self._put_commands(batch)
-            if commands is not None:
-                replies = self._client.exchange(*commands)
-                return [r if isinstance(r, REFUSALS) else True for r in replies]
+            outcomes = self._put_plain(batch)
+            if outcomes is not None:
+                return outcomes
         now = self._client.now() if any(item.delay for item in batch) else 0.0
         arguments = queue_put.put_arguments(batch, most, now)
         [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
@@ -249,27 +231,27 @@ class RedisQueue(ABC):
     def _take_call(self, worker: str, count: int, now: float) -> tuple[Script, Sequence[Argument]]:
         return self.scripts.take, (now, now + self._options.lease, worker, count)
 
+    def _ack_and_take(
+        self, done: Sequence[Delivery], worker: str, count: int
+    ) -> tuple[list[int], Reply]:
+        """Of each whether it was ours still, and what was taken."""
+        ack = (self.scripts.ack, queue_rows.ack_arguments(done))
+        take = self._take_call(worker, count, self._client.now())
+        acked, (_, taken) = self._run_all([ack, take])
+        return acked, taken
+
     def _never_told(self, worker: str, count: int) -> list[Delivery]:
         """What was given to the worker in an answer that never arrived."""
-        if worker not in self._unsure:
+        if not self._handed.unsure(worker):
             return []
-        known = self._held.get(worker, set())
-        rows = self._run(self.scripts.holds, (worker,))
-        found = [d for d in (delivery(worker, row) for row in rows) if d.tag not in known]
-        if len(found) <= count:
-            self._unsure.discard(worker)
-        return self._held_now(worker, found[:count])
+        holds = [delivery(worker, row) for row in self._holds(worker)]
+        return self._handed.find(worker, holds, count)
 
-    def _hand_out(self, worker: str, rows: Sequence[Row]) -> list[Delivery]:
-        return self._held_now(worker, [delivery(worker, row) for row in rows])
-
-    def _held_now(self, worker: str, found: list[Delivery]) -> list[Delivery]:
-        self._held.setdefault(worker, set()).update(item.tag for item in found)
-        return found
-
-    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
-        for item in deliveries:
-            self._held.get(item.worker, set()).discard(item.tag)
+    def _holds(self, worker: str) -> list[Row]:
+        """What Redis says that the worker has; it is a known worker from then on, if it was not."""
+        ends = self._client.now() + self._options.lease
+        rows: list[Row] = self._run(self.scripts.holds, (worker, ends))
+        return rows
 
     def _wait(self, worker: str, count: int, left: float, due_s: float) -> list[Delivery]:
         """Block until something is there, or for a while."""
@@ -281,14 +263,14 @@ class RedisQueue(ABC):
             return []
         ends = self._client.now() + self._options.lease
         lease: Command = ("ZADD", self._workers, "GT", ends, worker)
-        with self._told(worker):
+        with self._handed.told(worker):
             try:
                 rows = self._block(worker, count, lease, seconds)
             except ExchangeBroken as broken:
                 raise broken.cause from None
             found = sorted((delivery(worker, r) for r in rows), key=lambda item: -item.priority)
             self.release(found[count:])  # one came in each of several streams at once
-            return self._held_now(worker, found[:count])
+            return self._handed.out(worker, found[:count])
 
     def _move(
         self, script: Script, moves: Sequence[tuple[Delivery, tuple[Argument, ...]]]
@@ -297,5 +279,5 @@ class RedisQueue(ABC):
             return []
         calls = [(script, (*queue_rows.place_of(item), *facts)) for item, facts in moves]
         replies = self._run_all(calls)
-        self._let_go([item for item, _ in moves])
+        self._handed.back([item for item, _ in moves])
         return [reply == 1 for reply in replies]

@@ -43,19 +43,23 @@ def put_in_batches(
             reached = start + len(batch)
             raise BatchError(
                 str(broken.cause),
-                sent=range(known),
+                sent=[i for i in range(known) if i >= start or accepted[i]],
                 unknown=range(known, reached),
                 unsent=range(reached, len(items)),
+                duplicates=_duplicates(accepted),
             ) from None
         except BrokerUnavailable as error:
             if len(items) == 1:
                 raise
             raise BatchError(
-                str(error), sent=range(start), unsent=range(start, len(items))
+                str(error),
+                sent=[i for i in range(start) if accepted[i]],
+                unsent=range(start, len(items)),
+                duplicates=_duplicates(accepted),
             ) from None
         known_ones = [outcome for outcome in outcomes if isinstance(outcome, bool)]
         if len(known_ones) < len(batch):
-            raise _refused(outcomes, start, len(items), options)
+            raise _refused([*accepted, *outcomes], len(items), options)
         accepted += known_ones
     return accepted
 
@@ -80,23 +84,26 @@ def _batch(items: Sequence[QueueItem], start: int) -> Sequence[QueueItem]:
     return batch
 
 
-def _refused(
-    outcomes: Sequence[Outcome], start: int, total: int, options: QueueOptions
-) -> LabkitError:
-    """Some of a batch were not taken; what comes after it was not sent."""
-    refused = {i for i, outcome in enumerate(outcomes, start) if not isinstance(outcome, bool)}
-    wrong = sorted(refused)
-    reached = start + len(outcomes)
-    sent = [i for i in range(reached) if i not in refused]
-    unsent = [*wrong, *range(reached, total)]
-    first = outcomes[wrong[0] - start]
+def _duplicates(outcomes: Sequence[Outcome]) -> list[int]:
+    return [index for index, outcome in enumerate(outcomes) if outcome is False]
+
+
+def _refused(outcomes: Sequence[Outcome], total: int, options: QueueOptions) -> LabkitError:
+    """Some of the last batch were not taken; what comes after it was not sent."""
+    wrong = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, bool)]
+    first = outcomes[wrong[0]]
     if isinstance(first, REFUSALS) and total == 1:
         return BrokerRefused(f"Redis refused the task: {first}.")
-    if isinstance(first, REFUSALS):
-        return BatchError(f"Redis refused: {first}.", sent=sent, unsent=unsent)
-    return QueueFull(
-        f"The queue holds {options.max_length:,} tasks and no more. Wait until workers have done "
-        "some, or give it a larger max_length.",
-        sent=sent,
-        unsent=unsent,
+    kind, reason = BatchError, f"Redis refused: {first}."
+    if first == FULL:
+        kind = QueueFull
+        reason = (
+            f"The queue holds {options.max_length:,} tasks and no more. Wait until workers have "
+            "done some, or give it a larger max_length."
+        )
+    return kind(
+        reason,
+        sent=[i for i, outcome in enumerate(outcomes) if outcome is True],
+        unsent=[*wrong, *range(len(outcomes), total)],
+        duplicates=_duplicates(outcomes),
     )

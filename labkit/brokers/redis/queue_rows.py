@@ -13,10 +13,30 @@ from labkit.brokers.redis.scripts import Argument
 Row = Sequence[Any]
 """Place (1, 2, 3), entry, and a flat list of fields and values."""
 
+_PRIORITIES = dict(enumerate(Priority, 1))
+"""By place. As quick as they can be looked up."""
+
 
 def delivery(worker: str, row: Row) -> Delivery:
     """A task in a worker's hands."""
     place, entry, fields = row
+    return _delivery(worker, int(place), entry, fields)
+
+
+def deliveries(worker: str, taken: Sequence[Any]) -> list[Delivery]:
+    """What a script has taken: a place, its tasks, another place, its tasks, …"""
+    return [
+        _delivery(worker, place, entry, fields)
+        for place, rows in zip(taken[::2], taken[1::2], strict=True)
+        for entry, fields in rows
+    ]
+
+
+def _delivery(worker: str, place: int, entry: bytes, fields: Sequence[bytes]) -> Delivery:
+    priority = _PRIORITIES[place]
+    if len(fields) == 4 and fields[0] == b"i" and fields[2] == b"b":  # most are never tried twice
+        tag = f"{place} 0 {entry.decode('latin-1')}"
+        return Delivery(text(fields[1]), fields[3], 1, worker, priority, (), tag)
     known = _facts(entry, fields)
     unique = "1" if known.get(b"u") == b"1" else "0"
     return Delivery(
@@ -24,9 +44,9 @@ def delivery(worker: str, row: Row) -> Delivery:
         body=known[b"b"],
         attempt=_number(known.get(b"a")) + 1,
         worker=worker,
-        priority=Priority(int(place) - 1),
+        priority=priority,
         errors=_errors(known.get(b"e")),
-        tag=f"{int(place)} {unique} {entry.decode('latin-1')}",
+        tag=f"{place} {unique} {entry.decode('latin-1')}",
     )
 
 
@@ -51,6 +71,14 @@ def ack_arguments(deliveries: Sequence[Delivery]) -> list[Argument]:
         unique = item.tag[2] == "1"
         arguments += [*place_of(item), item.id if unique else ""]
     return arguments
+
+
+def plain_entries(items: Sequence[Delivery]) -> list[Argument]:
+    """Their place, and their entries; nothing if they have several, or if one is unique."""
+    kind = items[0].tag[:4]
+    if kind[2] == "1" or any(item.tag[:4] != kind for item in items):
+        return []
+    return [kind[0], *(item.tag[4:] for item in items)]
 
 
 def place_of(item: Delivery) -> tuple[str, str, bytes]:

@@ -7,12 +7,15 @@ are ready or in flight is its own; its head defines, for a place (1, 2, 3: low, 
     add(place, ...)               put a task at the end of a place
     fetch(place, entry)           its fields; nil if it is not there
     remove(worker, place, entry)  take it out for good; false if this worker no longer has it
-    take_into(worker, count, out) hand tasks to a worker: {place, entry, fields}
+    take_into(worker, count, out) hand tasks to a worker: place, {{entry, fields}, ...}, place, ...
     held_by(worker, most)         what a worker has: {place, entry}
     adopt(ends)                   give a lease to those who hold tasks and have none
     forget(worker, now)           its lease has run out, and it has nothing
     held(), ready(), flying()     how many; held is all
     empty()                       all gone; leases too, where `adopt` finds whom they are of
+
+What takes, gives back or renews begins with a command that needs no memory: Redis at its
+`maxmemory` then lets the script go on, and workers can empty a queue that nobody can fill.
 
 The rest is the same for both. A delayed task is an entry of the stream `parked` whose first field p
 is its place; its due time is in the sorted set `delayed`. Dead letters are a stream, too.
@@ -66,6 +69,8 @@ for a = 2, #ARGV, 5 do
     if unique == '1' then redis.call('SADD', ids, id) end
     if due ~= '0' then
       park(place, due, 'i', id, 'b', body, 'u', unique)
+    elseif unique == '0' then
+      add(place, 'i', id, 'b', body)
     else
       add(place, 'i', id, 'b', body, 'u', unique)
     end
@@ -75,9 +80,11 @@ end
 return done
 """
 
-_TAKE = """
-local now, ends, worker, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-redis.call('ZADD', workers, 'GT', ends, worker)
+_LET_GO_ON = """
+redis.call('ZREM', workers, '')
+"""
+
+ADD_DUE = """
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)) do
   local found = redis.call('XRANGE', parked, entry, entry)[1]
   if found then
@@ -86,13 +93,20 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT'
   end
   redis.call('ZREM', delayed, entry)
 end
-local taken = {}
+"""
+
+_TAKE = f"""
+local now, ends, worker, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+redis.call('ZADD', workers, 'GT', ends, worker)
+{ADD_DUE}
+local taken = {{}}
 take_into(worker, count, taken)
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-return {due[2] or '', taken}
+return {{due[2] or '', taken}}
 """
 
 _HOLDS = """
+redis.call('ZADD', workers, 'GT', ARGV[2], ARGV[1])
 local taken = {}
 for _, item in ipairs(held_by(ARGV[1], 1000)) do
   local fields = fetch(item[1], item[2])
@@ -164,6 +178,10 @@ end
 return {more, rows}
 """
 
+_RENEW = """
+return redis.call('ZADD', workers, ARGV[3], ARGV[2], ARGV[1])
+"""
+
 _DEPTH = """
 return {ready(), flying(), redis.call('ZCARD', delayed), redis.call('XLEN', dead)}
 """
@@ -200,6 +218,7 @@ class QueueScripts:
     retry: Script
     bury: Script
     recover: Script
+    renew: Script
     depth: Script
     redrive: Script
     purge: Script
@@ -209,12 +228,13 @@ def queue_scripts(head: str) -> QueueScripts:
     """The scripts for a queue that keeps its tasks as `head` says."""
     sources = {
         "put": _PUT,
-        "take": _TAKE,
-        "holds": _HOLDS,
+        "take": _LET_GO_ON + _TAKE,
+        "holds": _LET_GO_ON + _HOLDS,
         "ack": _ACK,
         "retry": _RETRY,
         "bury": _BURY,
-        "recover": _RECOVER,
+        "recover": _LET_GO_ON + _RECOVER,
+        "renew": _LET_GO_ON + _RENEW,
         "depth": _DEPTH,
         "redrive": _REDRIVE,
         "purge": _PURGE,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.brokers.redis.queue_scripts import queue_scripts
+from labkit.brokers.redis.queue_scripts import ADD_DUE, queue_scripts
+from labkit.brokers.redis.scripts import Script
 
 _HEAD = """
 local function add(place, ...) redis.call('XADD', places[place], '*', ...) end
@@ -20,11 +21,12 @@ end
 
 local function take_into(worker, count, out)
   for place = 3, 1, -1 do
-    if #out < count then
+    if count > 0 then
       local reply = redis.call('XREADGROUP', 'GROUP', 'workers', worker,
-                               'COUNT', count - #out, 'STREAMS', places[place], '>')
+                               'COUNT', count, 'STREAMS', places[place], '>')
       if reply then
-        for _, entry in ipairs(reply[1][2]) do out[#out + 1] = {place, entry[1], entry[2]} end
+        out[#out + 1], out[#out + 2] = place, reply[1][2]
+        count = count - #reply[1][2]
       end
     end
   end
@@ -77,3 +79,47 @@ end
 """
 
 SCRIPTS = queue_scripts(_HEAD)
+
+PUT_PLAIN = Script(
+    "put",
+    """
+for a = 1, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', 'i', ARGV[a], 'b', ARGV[a + 1]) end
+return #ARGV / 2
+""",
+)
+"""For tasks that are due now, are not unique and of one priority, in a queue without a bound."""
+
+ACK_AND_TAKE = Script(
+    "ack-and-take",
+    f"""
+local delayed, parked, workers = KEYS[4], KEYS[5], KEYS[7]
+local now, ends, worker, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local stream, sum, acked = KEYS[tonumber(ARGV[5])], #ARGV - 5, {{}}
+local all_ours = redis.call('XACK', stream, 'workers', unpack(ARGV, 6)) == sum
+if all_ours then
+  redis.call('XDEL', stream, unpack(ARGV, 6))
+else  -- who lost a task to others lost its entry, too: what is given back becomes a new one
+  for a = 1, sum do acked[a] = redis.call('XDEL', stream, ARGV[a + 5]) end
+end
+redis.call('ZADD', workers, 'GT', ends, worker)
+local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if due and tonumber(due) <= tonumber(now) then
+  local function add(place, ...) redis.call('XADD', KEYS[place], '*', ...) end
+  {ADD_DUE}
+end
+local taken = {{}}
+for place = 3, 1, -1 do
+  if count > 0 then
+    local reply = redis.call('XREADGROUP', 'GROUP', 'workers', worker,
+                             'COUNT', count, 'STREAMS', KEYS[place], '>')
+    if reply then
+      taken[#taken + 1], taken[#taken + 2] = place, reply[1][2]
+      count = count - #reply[1][2]
+    end
+  end
+end
+return {{all_ours and sum or acked, taken}}
+""",
+)
+"""What a busy worker does all the time, in the least that it takes: tasks of one place, not unique,
+are done, others come. XACK goes first, which Redis allows at its `maxmemory`, too."""

@@ -20,7 +20,8 @@ LONGEST_ERROR = 500
 Handler = Callable[[Task], Any]
 """Does the task. None: done. `Retry(…)` or `Reject(…)`: not done. An exception: see the policy.
 
-`sys.exit()` is an exception like the others: it ends the attempt, not the worker.
+`sys.exit()` is an exception like the others: it ends the attempt, not the worker, and a policy
+that does not say otherwise tries the task again.
 """
 
 
@@ -78,13 +79,16 @@ class Handling:
                     self._again(task, 0.0, f"interrupted by {type(error).__name__}")
                 raise
             else:
-                self._concluded(task, result)
+                if result is None and self._ack is Acknowledge.AFTER:  # the usual case
+                    self._holdings.finish(task)
+                else:
+                    self._concluded(task, result)
         finally:
             self._holdings.working = None
 
     def _acked_first(self, task: Task) -> bool:
         try:
-            return self._holdings.settle_ack(task)
+            return self._holdings.settle_ack(task, Ending.BEGUN)
         except (BrokerUnavailable, BrokerRefused):
             self._holdings.waiting.appendleft(task)  # not begun: ask again
             raise
@@ -95,7 +99,11 @@ class Handling:
         elif task.outcome is not None and self._ack is Acknowledge.MANUAL:
             return  # the handler has told
         elif result is None:
-            self._returned_none(task)
+            if self._ack is Acknowledge.MANUAL:
+                self._holdings.keep(task)
+            else:
+                task.outcome = Outcome(task.id, Ending.DONE, task.attempt)
+                self._ledger.worked()
         elif isinstance(result, Retry):
             pause = self._policy.pause(task.attempt)
             if pause is None:
@@ -110,12 +118,6 @@ class Handling:
             )
             self._ledger.raised(task, error)
             self._bury(task, "unknown handler result", describe(error))
-
-    def _returned_none(self, task: Task) -> None:
-        if self._ack is Acknowledge.AFTER:
-            self._holdings.finish(task)
-        elif self._ack is Acknowledge.MANUAL:
-            self._holdings.keep(task)
 
     def _failed(self, task: Task, error: Exception | SystemExit) -> None:
         self._ledger.raised(task, error)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from labkit.broker import Delivery
 from labkit.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from labkit.message import Message
+from labkit.patterns.identity import life_of
 from labkit.patterns.work_queue.arguments import clean_text
 from labkit.patterns.work_queue.heart import Heart
 from labkit.patterns.work_queue.ledger import WorkerLedger
@@ -45,7 +46,7 @@ class Holdings:
     ) -> None:
         self.by_hand = by_hand
         self.dead = False  # from then on nobody is told anything, and nothing is taken
-        self.identity = f"{worker}/{queue.lab.clock.new_epoch()}"  # never a predecessor's lease
+        self.identity = life_of(worker, queue.lab.clock)  # never a predecessor's lease
         self.waiting: deque[Task] = deque()
         self.working: Task | None = None
         self.kept: set[Task] = set()
@@ -122,9 +123,9 @@ class Holdings:
 
     # --- ends ---------------------------------------------------------------------------------
 
-    def settle_ack(self, task: Task) -> bool:
-        """It is done; acknowledge it now."""
-        return self._settle(task, lambda: self._tasks.ack([task.delivery])[0], Ending.DONE)
+    def settle_ack(self, task: Task, ending: Ending = Ending.DONE) -> bool:
+        """It is done, or at its beginning; acknowledge it now."""
+        return self._settle(task, lambda: self._tasks.ack([task.delivery])[0], ending)
 
     def keep(self, task: Task) -> None:
         """The handler has it, and will tell how it ended."""
@@ -252,6 +253,10 @@ class Holdings:
             self._unsure.update(done)
 
     def _acked(self, done: Sequence[Task], acked: Sequence[bool]) -> None:
+        if not self._unsure and all(acked):  # the usual case: as `finish` has written it down
+            if done:
+                self._ledger.all_done(done)
+            return
         for task, ours in zip(done, acked, strict=True):
             self._part(task, ours, Ending.DONE)
 

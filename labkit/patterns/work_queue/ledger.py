@@ -13,6 +13,7 @@ from labkit.patterns.work_queue.task import Ending, Task
 from labkit.trace import Action
 
 _ACTIONS = {
+    Ending.BEGUN: Action.ACKED,
     Ending.DONE: Action.ACKED,
     Ending.RETRYING: Action.RETRYING,
     Ending.DEAD: Action.DEAD,
@@ -52,11 +53,18 @@ class WorkerLedger:
             redelivered=len(again),
         )
         self._tally.seen_at(now_ns)
-        for task in tasks:
-            self._measure(task, now_ns)
-            if self._trace.enabled:
+        self._measure(tasks, now_ns)
+        if self._trace.enabled:
+            for task in tasks:
                 action = Action.REDELIVERED if task.attempt > 1 else Action.DELIVERED
                 self._about(action, task, f"attempt {task.attempt}" if task.attempt > 1 else "")
+
+    def all_done(self, tasks: Sequence[Task]) -> None:
+        """Many have been acknowledged together."""
+        self._tally.add(self._queue, done=len(tasks))
+        if self._trace.enabled:
+            for task in tasks:
+                self._about(Action.ACKED, task)
 
     def ended(self, task: Task, ending: Ending, detail: str = "", *, unsure: bool = False) -> None:
         """A task and the worker have parted."""
@@ -67,6 +75,10 @@ class WorkerLedger:
             self._tally.add(self._queue, **{_COUNTS[ending]: 1})
         if ending in _ACTIONS and self._trace.enabled:
             self._about(_ACTIONS[ending], task, detail)
+
+    def worked(self) -> None:
+        """One that had been acknowledged before has been done, too."""
+        self._tally.add(self._queue, done=1)
 
     def unreadable(self, task: Task, reason: str) -> None:
         """Its bytes are no message."""
@@ -94,14 +106,16 @@ class WorkerLedger:
     def __getitem__(self, name: str) -> int:
         return self._tally[name]
 
-    def _measure(self, task: Task, now_ns: int) -> None:
-        if task.unreadable is not None:
-            return
-        facts = task.message.metadata
-        epoch, sent_ns = facts.get("epoch"), facts.get("sent_ns")
-        same_clock = isinstance(epoch, str) and epoch.startswith(f"{self._clock.id}.")
-        if same_clock and type(sent_ns) is int:
-            self._tally.latencies_ns.append(now_ns - sent_ns)
+    def _measure(self, tasks: Sequence[Task], now_ns: int) -> None:
+        """How long those took that were put on the clock that we read."""
+        clock = f"{self._clock.id}."
+        for task in tasks:
+            if task.unreadable is not None:
+                continue
+            facts = task.message.metadata
+            epoch, sent_ns = facts.get("epoch"), facts.get("sent_ns")
+            if type(sent_ns) is int and isinstance(epoch, str) and epoch.startswith(clock):
+                self._tally.latencies_ns.append(now_ns - sent_ns)
 
     def _about(self, action: Action, task: Task, detail: str = "") -> None:
         self._trace.record(

@@ -60,6 +60,11 @@ class ProcessMember:
         """Whether it runs."""
         return self._process.poll() is None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has ended, and need not be waited for."""
+        return not self.alive
+
     def wait_ready(self) -> None:
         """Return once it works.
 
@@ -104,7 +109,7 @@ class ProcessMember:
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it is gone
+        with contextlib.suppress(OSError, ValueError):  # it is gone
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
@@ -177,6 +182,11 @@ class ThreadMember:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.worker.running and not self.worker.crashed
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do, and can end at once."""
+        return self.worker.idle
 
     def wait_ready(self) -> None:
         """It works at once."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from labkit.errors import ConfigurationError
+from labkit.patterns.identity import Home
 from labkit.patterns.work_queue.handling import Acknowledge, Handler, acknowledge
 from labkit.patterns.work_queue.member import ProcessMember, ThreadMember, process_setup
 from labkit.patterns.work_queue.queue import WorkQueue
@@ -14,6 +17,11 @@ from labkit.patterns.work_queue.statistics import WorkerStatistics, merged
 from labkit.patterns.work_queue.worker import Worker
 
 DEFAULT_STOP_S = 10.0
+
+IDLE_ENDS_WITHIN_S = 1.0
+"""What one that has nothing to do gets beyond the time to stop: it ends in a fraction of that."""
+
+_LOOK_AGAIN_S = 0.01
 
 
 class WorkerPool:
@@ -50,6 +58,7 @@ class WorkerPool:
     ) -> None:
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise ConfigurationError(f"A pool has 1 worker or more, got {workers!r}.")
+        self._home = Home(f"WorkerPool {name!r}")
         self.queue = queue
         self.processes = processes
         self._names = [f"{name}-{index}" for index in range(workers)]
@@ -58,6 +67,7 @@ class WorkerPool:
         self._options: dict[str, Any] = {"prefetch": prefetch, "ack": acknowledge(ack)}
         self._members: dict[str, ProcessMember | ThreadMember] = {}
         self._past: list[WorkerStatistics] = []
+        self._lock = threading.Lock()
         Worker(queue, handler, name=name, retry=self._retry, **self._options)  # arguments right?
         if processes:
             self._check_processes()
@@ -68,15 +78,16 @@ class WorkerPool:
         Raises:
             ConfigurationError: a process could not start; says why.
         """
+        self._home.require()
         started = []
         for index, name in enumerate(self._names):
             member = self._members.get(name)
             if member is not None and member.alive:
                 continue
             if member is not None:
-                self._remember(member)
-            self._members[name] = self._member(index, name)
-            started.append(self._members[name])
+                self._part_with(member)
+            started.append(self._member(index, name))
+            self._members[name] = started[-1]
         try:
             for member in started:
                 member.wait_ready()
@@ -96,25 +107,30 @@ class WorkerPool:
         Raises:
             LabkitError: what ended one of the workers; all have been stopped then.
         """
+        if not self._home.here:  # the workers are those of a fork's parent
+            return True
         deadline = time.monotonic() + timeout
         members = list(self._members.values())
         for member in members:
             member.ask_to_stop(drain, timeout)
         ended, errors = [], []
-        for member in members:
+        for member in _as_they_end(members, deadline):
+            left = max(0.0, deadline - time.monotonic())
+            if member.idle:  # to give up its lease takes a moment, whoever else was busy so long
+                left = max(left, IDLE_ENDS_WITHIN_S)
             try:
-                ended.append(member.wait_stopped(max(0.0, deadline - time.monotonic())))
+                ended.append(member.wait_stopped(left))
             except Exception as error:  # the others must be stopped all the same
                 errors.append(error)
         for member in members:
-            self._remember(member)
-        self._members.clear()
+            self._part_with(member)
         if errors:
             raise errors[0]
         return all(ended)
 
     def kill(self, index: int) -> None:
         """Kill one worker: SIGKILL for a process, `crash()` in a thread. `start()` replaces it."""
+        self._home.require()
         name = self._names[index]
         if name not in self._members:
             raise ConfigurationError(f"Worker {name!r} does not run. Call start() first.")
@@ -123,17 +139,17 @@ class WorkerPool:
     @property
     def alive(self) -> int:
         """How many workers run."""
-        return sum(member.alive for member in self._members.values())
+        return sum(member.alive for member in list(self._members.values()))
 
     @property
     def pids(self) -> list[int]:
         """The process ids of the workers that run as processes."""
-        members = self._members.values()
+        members = list(self._members.values())
         return [m.pid for m in members if isinstance(m, ProcessMember) and m.alive]
 
     def stats(self) -> WorkerStatistics:
         """All counts together; the table has one row a worker."""
-        now = [stats for m in self._members.values() if (stats := m.stats()) is not None]
+        now = [stats for m in list(self._members.values()) if (stats := m.stats()) is not None]
         lives: dict[str, list[WorkerStatistics]] = {}
         for part in (*self._past, *now):
             lives.setdefault(part.name, []).append(part)
@@ -180,7 +196,26 @@ class WorkerPool:
             Worker(self.queue, self._handler, name=name, retry=retry, **self._options)
         )
 
-    def _remember(self, member: ProcessMember | ThreadMember) -> None:
-        stats = member.stats()
-        if stats is not None:
-            self._past.append(stats)
+    def _part_with(self, member: ProcessMember | ThreadMember) -> None:
+        """Keep its counts; once, although several threads may stop the pool."""
+        with self._lock:
+            if self._members.get(member.name) is not member:
+                return
+            del self._members[member.name]
+            stats = member.stats()
+            if stats is not None:
+                self._past.append(stats)
+
+
+def _as_they_end(
+    members: Sequence[ProcessMember | ThreadMember], deadline: float
+) -> Iterator[ProcessMember | ThreadMember]:
+    """First who has nothing more to do, so that nobody waits for the busy ones."""
+    waiting = list(members)
+    while waiting:
+        late = time.monotonic() >= deadline
+        for member in [m for m in waiting if late or m.idle]:
+            waiting.remove(member)
+            yield member
+        if waiting:
+            time.sleep(min(_LOOK_AGAIN_S, max(0.0, deadline - time.monotonic())))

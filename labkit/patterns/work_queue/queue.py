@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from labkit.broker import Depth, Priority, QueueBroker, QueueItem, QueueKind
+from labkit.broker import BrokerQueue, Depth, Priority, QueueBroker, QueueKind
 from labkit.broker import Recovered as RecoveredTask
 from labkit.errors import (
     BatchError,
@@ -19,15 +17,16 @@ from labkit.errors import (
     ConfigurationError,
     LabkitError,
     QueueFull,
-    ValidationError,
     describe,
 )
-from labkit.message import DEFAULT_MAX_BYTES, Message
+from labkit.message import DEFAULT_MAX_BYTES
+from labkit.patterns.identity import Home
 from labkit.patterns.statistics import ErrorRecord, Tally
-from labkit.patterns.work_queue.arguments import check_name, priority_of, queue_options
+from labkit.patterns.work_queue.arguments import check_name, queue_options
 from labkit.patterns.work_queue.letters import DeadLetter, DeadLetters
+from labkit.patterns.work_queue.stamp import Stamp, Stamped
 from labkit.patterns.work_queue.statistics import QueueStatistics
-from labkit.patterns.work_queue.task import DEFAULT_TYPE, NewTask, Ticket
+from labkit.patterns.work_queue.task import NewTask, Ticket
 from labkit.trace import Action
 
 BROKER = "broker"
@@ -70,11 +69,16 @@ class WorkQueue:
         self.sender = sender
         self.max_bytes = max_bytes
         self.options = queue_options(lease, max_length, max_deliveries, kind)
-        self.tasks = lab.open_queue(name, self.options)
-        self._epoch = lab.clock.new_epoch()
-        self._numbers = itertools.count(1)
+        self._home = Home(f"WorkQueue {name!r}")
+        self._tasks = lab.open_queue(name, self.options)
+        self._stamp = Stamp(lab, name, sender, max_bytes)
         self._tally = Tally()
-        self._lock = threading.Lock()
+
+    @property
+    def tasks(self) -> BrokerQueue:
+        """The broker's side of it."""
+        self._home.require()
+        return self._tasks
 
     def put(
         self,
@@ -94,40 +98,43 @@ class WorkQueue:
             QueueFull: there is no room.
             BrokerUnavailable: its `sent` tells whether the task may be in.
         """
-        new = NewTask(content, id, delay, priority, type, metadata)
-        message, item = self._stamp(new)
-        self._record(Action.SENT, message, actor=self.sender)
+        self._home.require()
+        task = self._stamp.one(NewTask(content, id, delay, priority, type, metadata))
+        self._record(Action.SENT, task, actor=self.sender)
         try:
-            [accepted] = self.tasks.put([item])
+            accepted = self.tasks.put([task.item])
         except (BatchError, BrokerUnavailable, BrokerRefused) as error:
-            self._failed(message, error)
+            self._failed(task, error)
             raise
-        return self._answered(message, item, accepted)
+        [ticket] = self._answered([task], accepted)
+        return ticket
 
     def put_many(self, items: Iterable[Any]) -> list[Ticket]:
         """Add many tasks in few round trips, in order. An item is a content or a `NewTask`.
 
         Raises:
-            QueueFull: there is no room for all; says which are in.
+            QueueFull: there is no room for all; says which are in, and which are duplicates.
             BatchError: says which are in, which are not, and which may be. If one of them cannot
                 be written down, none is sent.
         """
-        stamped = self._stamp_all(list(items))
+        self._home.require()
+        tasks = self._stamp.all(list(items))
         if self.lab.trace.enabled:
-            for message, _ in stamped:
-                self._record(Action.SENT, message, actor=self.sender)
+            for task in tasks:
+                self._record(Action.SENT, task, actor=self.sender)
         try:
-            accepted = self.tasks.put([item for _, item in stamped])
+            accepted = self.tasks.put([task.item for task in tasks])
         except BatchError as error:
-            for index in error.sent:
-                self._answered(*stamped[index], True)
+            answered = sorted((*error.sent, *error.duplicates))
+            twice = set(error.duplicates)
+            self._answered([tasks[i] for i in answered], [i not in twice for i in answered])
             for index in sorted((*error.unknown, *error.unsent)):
-                self._failed(stamped[index][0], error)
+                self._failed(tasks[index], error)
             raise
         except (BrokerUnavailable, BrokerRefused) as error:  # it was a single one
-            self._failed(stamped[0][0], error)
+            self._failed(tasks[0], error)
             raise _as_batch(error) from None
-        return [self._answered(*pair, yes) for pair, yes in zip(stamped, accepted, strict=True)]
+        return self._answered(tasks, accepted)
 
     def depth(self) -> Depth:
         """How many tasks are ready, in flight, delayed and dead."""
@@ -178,12 +185,13 @@ class WorkQueue:
     def leases(self) -> dict[str, float]:
         """For each worker that holds tasks or may, the seconds until it counts as dead."""
         leases: dict[str, float] = {}
-        for worker, left in self.tasks.waits().items():  # of two lives under a name, the longer
+        for worker, left in self.tasks.leases().items():  # of two lives under a name, the longer
             leases[_name(worker)] = max(left, leases.get(_name(worker), left))
         return leases
 
     def stats(self) -> QueueStatistics:
         """What was put here, up to now."""
+        self._home.require()
         return self._tally.fill(QueueStatistics, self.name)
 
     def __len__(self) -> int:
@@ -197,74 +205,38 @@ class WorkQueue:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _stamp(self, new: NewTask) -> tuple[Message, QueueItem]:
-        """The task as a message, and as what the broker keeps."""
-        if not (new.delay >= 0 and math.isfinite(new.delay)):
-            raise ConfigurationError(f"A delay is in seconds from now, got {new.delay}.")
-        priority = priority_of(new.priority)
-        if new.id is not None and (not isinstance(new.id, str) or not new.id):
-            raise ConfigurationError(f"A task's id is a non-empty str, got {new.id!r}.")
-        clock = self.lab.clock
-        message = self._message(new)
-        with self._lock:
-            task_id = new.id or f"{self.sender}/{self._epoch}/{self.name}/{next(self._numbers)}"
-        facts: dict[str, Any] = {"message_id": task_id, "epoch": self._epoch}
-        if priority is not Priority.NORMAL:
-            facts["priority"] = priority.name.lower()
-        message = message.with_metadata(**facts, sent_ns=clock.monotonic_ns())
-        body = message.encode(self.max_bytes)
-        return message, QueueItem(task_id, body, new.id is not None, new.delay, priority)
+    def _answered(self, tasks: Sequence[Stamped], accepted: Sequence[bool]) -> list[Ticket]:
+        """Of each, whether it is in."""
+        taken = list(itertools.compress(tasks, accepted))
+        if taken:
+            size = sum(len(task.item.body) for task in taken)
+            self._tally.add(self.name, messages=len(taken), bytes=size)
+            self._tally.seen_at(taken[0].sent_ns)
+            self._tally.seen_at(taken[-1].sent_ns)
+        if len(taken) < len(tasks):
+            self._tally.add(self.name, refused=len(tasks) - len(taken))
+        if self.lab.trace.enabled:
+            for task, yes in zip(tasks, accepted, strict=True):
+                action = Action.ACCEPTED if yes else Action.DUPLICATE
+                self._record(action, task, "" if yes else "refused: this id is in the queue")
+        return [Ticket(task.item.id, yes) for task, yes in zip(tasks, accepted, strict=True)]
 
-    def _message(self, new: NewTask) -> Message:
-        if not isinstance(new.content, Message):
-            kind = new.type or DEFAULT_TYPE
-            return Message.new(
-                kind, new.content, sender=self.sender, metadata=new.metadata, clock=self.lab.clock
-            )
-        if new.type is not None or new.metadata is not None:
-            raise ConfigurationError("A ready Message brings its type and metadata; pass it alone.")
-        return new.content
-
-    def _stamp_all(self, items: Sequence[Any]) -> list[tuple[Message, QueueItem]]:
-        stamped = []
-        for index, item in enumerate(items):
-            try:
-                stamped.append(self._stamp(item if isinstance(item, NewTask) else NewTask(item)))
-            except (ValidationError, ConfigurationError) as error:
-                raise BatchError(
-                    f"Task {index} cannot be put, so none was: {error}", unsent=range(len(items))
-                ) from error
-        return stamped
-
-    def _answered(self, message: Message, item: QueueItem, accepted: bool) -> Ticket:
-        if accepted:
-            self._tally.add(self.name, messages=1, bytes=len(item.body))
-            self._tally.seen_at(message.metadata["sent_ns"])
-        else:
-            self._tally.add(self.name, refused=1)
-        action = Action.ACCEPTED if accepted else Action.DUPLICATE
-        detail = "" if accepted else "refused: this id is in the queue"
-        self._record(action, message, detail)
-        return Ticket(item.id, accepted)
-
-    def _failed(self, message: Message, error: LabkitError) -> None:
+    def _failed(self, task: Stamped, error: LabkitError) -> None:
         text = describe(error)
         self._tally.add(self.name, failed=1)
-        self._tally.errors.append(ErrorRecord(self.name, message.id, text))
+        self._tally.errors.append(ErrorRecord(self.name, task.item.id, text))
         full = "the queue is full" if isinstance(error, QueueFull) else text
-        self._record(Action.SEND_FAILED, message, full, actor=self.sender)
+        self._record(Action.SEND_FAILED, task, full, actor=self.sender)
 
     def _record(
-        self, action: Action, message: Message, detail: str = "", *, actor: str = BROKER
+        self, action: Action, task: Stamped, detail: str = "", *, actor: str = BROKER
     ) -> None:
-        if not self.lab.trace.enabled:
-            return
         self.lab.trace.record(
             actor,
             action,
             channel=self.name,
-            message_id=message.id,
-            label=message.label,
+            message_id=task.item.id,
+            label=task.label,
             detail=detail,
         )
 

@@ -21,7 +21,8 @@ class RetryPolicy:
         jitter: draw each pause between 0 and its bound, so that what failed together does not
             come back together; False waits the bound itself.
         seed: makes the draws repeatable.
-        retry_on: exceptions that another attempt may cure.
+        retry_on: exceptions that another attempt may cure. `SystemExit` is among them unless you
+            name others: a program that ends itself may do better the next time.
         give_up_on: exceptions, out of those, that it cannot: a wrong argument stays wrong.
     """
 
@@ -31,7 +32,7 @@ class RetryPolicy:
     factor: float = 2.0
     jitter: bool = True
     seed: int | None = None
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    retry_on: tuple[type[BaseException], ...] = (Exception, SystemExit)
     give_up_on: tuple[type[BaseException], ...] = ()
     _backoff: Backoff = field(init=False, repr=False, compare=False)
 

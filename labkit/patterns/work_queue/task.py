@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 from labkit.broker import Delivery, Priority
 from labkit.errors import ConfigurationError, DecodeError
 from labkit.message import Message
@@ -38,8 +40,7 @@ class NewTask:
     metadata: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """What the queue said to a put.
 
     Attributes:
@@ -93,6 +94,7 @@ def _is_delay(seconds: float) -> bool:
 class Ending(StrEnum):
     """How a worker and a task parted."""
 
+    BEGUN = "begun"
     DONE = "done"
     RETRYING = "retrying"
     DEAD = "dead"
@@ -103,15 +105,15 @@ class Ending(StrEnum):
     CRASHED = "crashed"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How one task ended in one worker's hands.
 
     Attributes:
         id: names the task.
         what: done; retrying (it comes back); dead (a dead letter now); late ack (the lease had
             run out, and others have the task); lost (it failed after it had been acknowledged);
-            held (manual acknowledgement is still to come); crashed (nobody was told).
+            begun (acknowledged before the work, which is still to come); held (manual
+            acknowledgement is still to come); crashed (nobody was told).
         attempt: the how manyeth delivery it was, from 1.
         detail: the error, or why.
         delay: seconds until it is tried again, if it is.

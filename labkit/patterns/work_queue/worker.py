@@ -9,6 +9,7 @@ from typing import Self
 
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.patterns.background import Background
+from labkit.patterns.identity import Home
 from labkit.patterns.work_queue.arguments import check_worker
 from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling, acknowledge
 from labkit.patterns.work_queue.holdings import Holdings
@@ -18,13 +19,12 @@ from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
 from labkit.patterns.work_queue.signals import graceful
 from labkit.patterns.work_queue.statistics import WorkerStatistics
+from labkit.patterns.work_queue.supply import Supply
 from labkit.patterns.work_queue.task import Ending, Outcome, Task
 from labkit.trace import Action
 
 _SLICE_S = 0.1
 """Longest single wait: so long may `stop()` take on an idle worker."""
-
-_RECOVERIES_PER_LEASE = 3
 
 
 class Worker:
@@ -56,6 +56,7 @@ class Worker:
         self.name = f"worker-{secrets.token_hex(2)}" if name is None else name
         check_worker(self.name, handler, prefetch)
         policy = acknowledge(ack)
+        self._home = Home(f"Worker {self.name!r}")
         self.queue = queue
         self._prefetch = prefetch
         self._ledger = WorkerLedger(self.name, queue.name, queue.lab)
@@ -65,7 +66,7 @@ class Worker:
         self._handling = Handling(
             handler, retry or RetryPolicy(), policy, self._holdings, self._ledger
         )
-        self._recover_at = 0.0
+        self._supply = Supply(queue, self._holdings)
         self._closing = False
         self._busy_thread: int | None = None  # the one that runs us now
         self._halt = threading.Event()
@@ -80,7 +81,7 @@ class Worker:
         For looking at one step; `run_one()` goes on with this task.
         """
         self._require_foreground()
-        return self._next(timeout, self._prefetch)
+        return self._supply.next(timeout, self._prefetch)
 
     def run_one(self, timeout: float = 0.0) -> Outcome | None:
         """Take one task, handle it, and tell the queue how it ended.
@@ -92,7 +93,7 @@ class Worker:
             BrokerUnavailable: the broker is away; what it was not told it will be told later.
         """
         self._require_foreground()
-        self._next(timeout, self._prefetch)
+        self._supply.next(timeout, self._prefetch)
         task = self._holdings.begin()
         if task is None:
             return None
@@ -117,8 +118,7 @@ class Worker:
             self._busy_thread = threading.get_ident()
             try:
                 while not self._halt.is_set() and (max_tasks is None or count < max_tasks):
-                    now = time.monotonic()
-                    left = _SLICE_S if timeout is None else idle_since + timeout - now
+                    left = _SLICE_S if timeout is None else idle_since + timeout - time.monotonic()
                     wanted = self._prefetch if max_tasks is None else max_tasks - count
                     wait_s = max(0.0, min(left, _SLICE_S))
                     if self._step(wait_s, min(wanted, self._prefetch), timeout):
@@ -154,7 +154,7 @@ class Worker:
         Raises:
             LabkitError: what ended the background thread.
         """
-        if self._holdings.dead:
+        if self._holdings.dead or not self._home.here:
             return True
         if self._busy_thread == threading.get_ident():  # called by the handler
             self._halt.set()
@@ -191,12 +191,20 @@ class Worker:
         return self._holdings.dead
 
     @property
+    def idle(self) -> bool:
+        """Whether it has no task in hand that is to be done, or it is its handler that asks."""
+        holdings = self._holdings
+        here = self._busy_thread == threading.get_ident()
+        return here or holdings.dead or not (holdings.waiting or holdings.working)
+
+    @property
     def running(self) -> bool:
         """Whether the background thread is there."""
         return self._background.running
 
     def wait_for(self, count: int, timeout: float = 10.0) -> bool:
         """Wait until `start()` has done `count` tasks in all; False after `timeout` seconds."""
+        self._home.require()
         return self._background.wait_until(lambda: self._ledger["done"] >= count, timeout)
 
     def crash(self) -> None:
@@ -204,6 +212,7 @@ class Worker:
 
         A handler that is running is not stopped, but what comes of it is told to nobody.
         """
+        self._home.require()
         if self._holdings.dead:
             return
         self._halt.set()
@@ -218,6 +227,7 @@ class Worker:
 
     def stats(self) -> WorkerStatistics:
         """Counts, errors, latency, up to now."""
+        self._home.require()
         return self._ledger.stats()
 
     def __enter__(self) -> Self:
@@ -227,6 +237,8 @@ class Worker:
         self.stop(drain=kind is None)
 
     def __repr__(self) -> str:
+        if not self._home.here:
+            return repr(self._home)
         state = "crashed" if self._holdings.dead else "running" if self.running else "not running"
         held = len(self._holdings.waiting) + len(self._holdings.kept)
         return f"<Worker {self.name!r}: {state}, {self._ledger['done']:,} done, {held} in hand>"
@@ -234,6 +246,7 @@ class Worker:
     # --- inside -------------------------------------------------------------------------------
 
     def _require_foreground(self) -> None:
+        self._home.require()
         if self._holdings.dead:
             raise NotConnected(f"Worker {self.name!r} has crashed. Make a new one.")
         if self._background.running:
@@ -241,30 +254,11 @@ class Worker:
                 f"Worker {self.name!r} works in the background. Call stop() first."
             )
 
-    def _next(self, timeout: float, count: int) -> Task | None:
-        """The first task in hand; looks for dead workers' tasks from time to time."""
-        waiting = self._holdings.waiting
-        if waiting:
-            return waiting[0]
-        manual = self.queue.lab.clock.manual
-        patience = timeout if manual else self.queue.options.lease / _RECOVERIES_PER_LEASE
-        deadline = time.monotonic() + timeout
-        while not self._holdings.dead:
-            if manual or time.monotonic() >= self._recover_at:
-                self.queue.recover()
-                self._recover_at = time.monotonic() + patience
-            self._holdings.fill(count, max(0.0, min(patience, deadline - time.monotonic())))
-            if waiting:
-                return waiting[0]
-            if time.monotonic() >= deadline:
-                break
-        return None
-
     def _step(self, wait_s: float, count: int, patience: float | None) -> bool:
         """One task, or a wait for one; an outage ends it only after `patience` seconds."""
         try:
-            if not (self._closing or self._halt.is_set()):
-                self._next(wait_s, count)
+            if not (self._holdings.waiting or self._closing or self._halt.is_set()):
+                self._supply.next(wait_s, count)
             task = None if self._halt.is_set() else self._holdings.begin()
             if task is None:
                 self._holdings.flush()
