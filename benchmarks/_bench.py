@@ -86,12 +86,15 @@ def median(samples: Sequence[float]) -> float:
 
 
 @contextmanager
-def program(script: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def program(
+    script: Path, *arguments: str, stdin: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A Python program of ours in a process of its own. It prints one line when it is ready."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": path},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -9,9 +9,8 @@ was sent. Facts about the delivery (message id, sequence number, …) live in `m
 
 from __future__ import annotations
 
-import math
 import re
-import sys
+from copy import copy
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -19,14 +18,12 @@ from typing import Any
 import msgspec
 
 from labkit._html import table
+from labkit._json import MAX_DEPTH, check_json, describe, find_unencodable
 from labkit.clock import Clock, SystemClock
 from labkit.errors import DecodeError, MessageTooLarge, ValidationError
 
 DEFAULT_MAX_BYTES = 1024 * 1024
 """Largest encoded message, unless told otherwise: 1 MiB."""
-
-MAX_DEPTH = 100
-"""Deepest nesting of lists and objects in a message."""
 
 LABEL_CHARACTERS = 80
 """Longest label: enough to tell messages apart in a trace."""
@@ -35,13 +32,25 @@ FIELDS = ("type", "content", "timestamp", "sender", "metadata")
 
 _TIMESTAMP_EXAMPLE = "2024-01-01T12:00:00.000Z"
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-_SCALARS = frozenset({str, int, bool, type(None)})
+_SHALLOW_BYTES = 2 * MAX_DEPTH + len(
+    '{"type":"a","content":,"timestamp":"","sender":"s","metadata":{}}' + _TIMESTAMP_EXAMPLE
+)
 _SUBJECTS = ("label", "title", "flight", "message", "user_id", "order_id", "id")
 _SYSTEM_CLOCK = SystemClock()
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Checked(msgspec.StructMeta):
+    """Looks at what is made by calling the class. What is decoded was read by a parser, which lets
+    through nothing but JSON: there `Message.decode` looks at the rest."""
+
+    def __call__(cls, *fields: Any, **named: Any) -> Any:  # noqa: N805 - of a class
+        message = super().__call__(*fields, **named)
+        message._check()
+        return message
+
+
+class Message(msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fields=True):
     """One message. Use `Message.new` to let the time stamp be filled in.
 
     Attributes:
@@ -61,16 +70,17 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sender: str
     metadata: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        for field in ("type", "sender"):
-            value = getattr(self, field)
-            if type(value) is not str or not value:
-                raise ValidationError(field, "a non-empty str", _describe(value))
+    def _check(self) -> None:
+        kind, sender = self.type, self.sender
+        if type(kind) is not str or not kind:
+            raise ValidationError("type", "a non-empty str", describe(kind))
+        if type(sender) is not str or not sender:
+            raise ValidationError("sender", "a non-empty str", describe(sender))
         _check_timestamp(self.timestamp)
-        _check_json("content", self.content)
+        check_json("content", self.content)
         if type(self.metadata) is not dict:
-            raise ValidationError("metadata", "a dict", _describe(self.metadata))
-        _check_json("metadata", self.metadata)
+            raise ValidationError("metadata", "a dict", describe(self.metadata))
+        check_json("metadata", self.metadata)
 
     @classmethod
     def new(
@@ -113,7 +123,10 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def with_metadata(self, **facts: Any) -> Message:
         """A copy whose metadata also holds `facts`."""
-        return msgspec.structs.replace(self, metadata={**self.metadata, **facts})
+        check_json("metadata", facts)
+        longer = copy(self)  # what was found good in this one is not looked at again
+        _set(longer, "metadata", {**self.metadata, **facts})
+        return longer
 
     def encode(self, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
         """The message as JSON bytes.
@@ -126,7 +139,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             body = _ENCODER.encode(self)
         except (UnicodeEncodeError, ValueError, RecursionError) as error:
             for field in FIELDS:
-                _find_unencodable(field, getattr(self, field))
+                find_unencodable(field, getattr(self, field))
             raise ValidationError("message", "what JSON can hold", str(error)) from error
         if len(body) > max_bytes:
             raise MessageTooLarge(len(body), max_bytes)
@@ -148,7 +161,17 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(body) > max_bytes:
             raise DecodeError(f"larger than the limit of {max_bytes:,} bytes", body, channel)
         try:
-            return _DECODER.decode(body)
+            message = _DECODER.decode(body)  # JSON in the five fields, by construction
+            content = message.content
+            rest = len(body) - len(content) if type(content) is str else len(body)
+            if (
+                not message.type
+                or not message.sender
+                or not _is_timestamp(message.timestamp)
+                or (rest > _SHALLOW_BYTES and _may_be_deep(body))
+            ):
+                message._check()
+            return message
         except RecursionError:
             raise DecodeError(f"nested deeper than {MAX_DEPTH} levels", body, channel) from None
         except (msgspec.MsgspecError, ValueError) as error:
@@ -163,10 +186,6 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Message)
-
-
 def format_timestamp(seconds: float) -> str:
     """Seconds since 1970 as ISO-8601 UTC with milliseconds and Z."""
     return _format_ms(round(seconds * 1000))
@@ -178,15 +197,10 @@ def _format_ms(milliseconds: int) -> str:
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def _describe(value: object) -> str:
-    shown = repr(value)
-    return f"{type(value).__name__} {shown if len(shown) <= 40 else shown[:39] + '…'}"
-
-
 def _check_timestamp(value: object) -> None:
     if not isinstance(value, str) or not _is_timestamp(value):
         expected = f"ISO-8601 in UTC with milliseconds, such as {_TIMESTAMP_EXAMPLE}"
-        raise ValidationError("timestamp", expected, _describe(value))
+        raise ValidationError("timestamp", expected, describe(value))
 
 
 @lru_cache(maxsize=1024)
@@ -198,61 +212,28 @@ def _is_timestamp(text: str) -> bool:
     return _TIMESTAMP.fullmatch(text) is not None
 
 
-def _check_json(path: str, value: Any, depth: int = 0) -> None:
-    """Refuse what would not come back from JSON as it went in."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return
-    if depth >= MAX_DEPTH and kind in (dict, list):
-        field = path.replace("[", ".").partition(".")[0]
-        raise ValidationError(field, f"nesting of at most {MAX_DEPTH} levels")
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise ValidationError(
-                    path, "str keys, because JSON turns every key into one", f"key {key!r}"
-                )
-            if type(item) not in _SCALARS:
-                _check_json(f"{path}.{key}", item, depth + 1)
-    elif kind is list:
-        for index, item in enumerate(value):
-            if type(item) not in _SCALARS:
-                _check_json(f"{path}[{index}]", item, depth + 1)
-    elif kind is float:
-        if not math.isfinite(value):
-            raise ValidationError(
-                path, "a finite number (JSON has no NaN or infinity)", repr(value)
-            )
-    elif kind is tuple:
-        raise ValidationError(path, "a list, because JSON has no tuples", _describe(value))
-    else:
-        expected = "None, bool, int, float, str, list or dict (what JSON can hold)"
-        raise ValidationError(path, expected, _describe(value))
+def with_content(
+    content: Any, type: str, timestamp: str, sender: str, metadata: dict[str, Any]
+) -> Message:
+    """A message of which all but the content is known to be good.
+
+    Raises:
+        ValidationError: the content is not what JSON can hold.
+    """
+    check_json("content", content)
+    message: Message = _make(Message, type, content, timestamp, sender, metadata)
+    return message
 
 
-def _find_unencodable(path: str, value: Any) -> None:
-    """Raise for text or a number that cannot be written down; looked for when encoding fails."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _find_unencodable(path, key)
-            _find_unencodable(f"{path}.{key}", item)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _find_unencodable(f"{path}[{index}]", item)
-    elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValidationError(
-                path, "Unicode text (a lone surrogate is half a character)", _describe(value)
-            ) from None
-    elif isinstance(value, int):
-        try:
-            str(value)
-        except ValueError:
-            digits = sys.get_int_max_str_digits()
-            size = f"one of {value.bit_length():,} bits"
-            raise ValidationError(path, f"a number of at most {digits:,} digits", size) from None
+_make = msgspec.StructMeta.__call__
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Message)
+_set = msgspec.structs.force_setattr
+
+
+def _may_be_deep(body: bytes) -> bool:
+    """Whether there are brackets enough to nest too deeply."""
+    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def explain(reason: str) -> tuple[str, str]:

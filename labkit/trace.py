@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit._html import table
+from labkit._words import plural
 from labkit.clock import Clock, SystemClock
 from labkit.errors import ConfigurationError
 
@@ -56,6 +57,12 @@ class Action(StrEnum):
     RETURNED = "returned"
     RECOVERED = "recovered"
     DEAD = "dead"
+    READ = "read"
+    COMMITTED = "committed"
+    CLAIMED = "claimed"
+    CONFLICT = "conflict"
+    TRIMMED = "trimmed"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,10 @@ class TraceEvent:
     detail: str = ""
 
 
+_Facts = tuple[float, str, Action, str | None, str | None, str, str]
+"""What a `TraceEvent` holds: to record is a matter of a microsecond."""
+
+
 class Trace:
     """A bounded record of events, safe to write from several threads.
 
@@ -103,7 +114,7 @@ class Trace:
         self.forgotten = 0
         self._clock = clock if clock is not None else SystemClock()
         self._began: float | None = None
-        self._events: deque[TraceEvent] = deque(maxlen=capacity)
+        self._events: deque[_Facts] = deque(maxlen=capacity)  # made into events when read
         self._lock = threading.Lock()
 
     def record(
@@ -127,15 +138,14 @@ class Trace:
             seconds = moment - self._began
             if len(self._events) == self._events.maxlen:
                 self.forgotten += 1
-            self._events.append(
-                TraceEvent(seconds, actor, action, channel, message_id, label, detail)
-            )
+            self._events.append((seconds, actor, action, channel, message_id, label, detail))
 
     @property
     def events(self) -> tuple[TraceEvent, ...]:
         """The events, oldest first."""
         with self._lock:
-            return tuple(self._events)
+            facts = tuple(self._events)
+        return tuple(TraceEvent(*fact) for fact in facts)
 
     def select(
         self,
@@ -189,7 +199,7 @@ class Trace:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {action}" for action, count in self.counts().items())
-        return f"Trace({len(self)} events{': ' + counts if counts else ''})"
+        return f"Trace({plural(len(self), 'event')}{': ' + counts if counts else ''})"
 
     def _repr_html_(self) -> str:
         events = self.events[:_ROWS_SHOWN]
@@ -198,7 +208,7 @@ class Trace:
             for e in events
         ]
         more = len(self) - len(events)
-        caption = f"Trace: {len(self)} events" + (
+        caption = f"Trace: {plural(len(self), 'event')}" + (
             f", the first {len(events)} shown" if more else ""
         )
         return table(("time (s)", "who", "did", "channel", "message", "detail"), rows, caption)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from labkit.broker.base import Broker
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the broker said to one publish.
 
     Attributes:
@@ -28,8 +29,7 @@ class Receipt:
     subscriptions: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A body that arrived, and why.
 
     Attributes:
@@ -119,6 +119,16 @@ class Subscription(Protocol):
 
     def poll(self, timeout: float = 0.0) -> Polled | None:
         """The next thing that arrived; None if nothing does within `timeout` seconds."""
+
+    def poll_many(self, timeout: float = 0.0, limit: int = 1_000) -> list[Polled]:
+        """What arrived, in order, at most `limit` things: many at the price of one.
+
+        Waits up to `timeout` seconds for the first, and not at all for others. What is not a
+        `Received` is the last of its list, so that nothing has been taken from behind it.
+
+        Returns:
+            the things; none if nothing came in time.
+        """
 
     def close(self) -> None:
         """Give the connection back. Closing twice is fine."""

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from labkit._html import table
+from labkit._words import plural
 from labkit.broker import Gap
 from labkit.errors import DecodeError
 
@@ -114,7 +115,7 @@ class Statistics:
         return pandas.DataFrame(rows, index=index, columns=list(columns))
 
     def __repr__(self) -> str:
-        told = [f"{count:,} {_words(name)}" for name, count in self.counts().items() if count]
+        told = [_counted(count, name) for name, count in self.counts().items() if count]
         rate = f", {self.rate:,.1f}/s" if self.rate else ""
         return f"{self.role} {self.name!r}: {', '.join(told) or 'nothing yet'}{rate}"
 
@@ -196,6 +197,7 @@ class Tally:
         self._lock = threading.Lock()
         self._totals: Counter[str] = Counter()
         self._channels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._handled: deque[str] = deque()
         self._first_ns: int | None = None
         self._last_ns = 0
         self.errors: deque[ErrorRecord] = deque(maxlen=RECORDS_KEPT)
@@ -206,30 +208,47 @@ class Tally:
     def add(self, channel: str | None, **counts: int) -> None:
         """Add to the totals, and to the channel's counts where there is one."""
         with self._lock:
-            for name, count in counts.items():  # many times faster than Counter.update
-                self._totals[name] += count
-            if channel is None:
-                return
-            if channel not in self._channels and len(self._channels) >= CHANNELS_KEPT:
-                channel = OTHER_CHANNELS
-            of_channel = self._channels[channel]
-            for name, count in counts.items():
-                of_channel[name] += count
+            self._add(channel, counts)
+            self._settle()
+
+    def handled(self, channel: str) -> None:
+        """One more was handled. Cheap: it is added up later, before anybody looks."""
+        self._handled.append(channel)
+
+    def _add(self, channel: str | None, counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():  # many times faster than Counter.update
+            self._totals[name] += count
+        if channel is None:
+            return
+        if channel not in self._channels and len(self._channels) >= CHANNELS_KEPT:
+            channel = OTHER_CHANNELS
+        of_channel = self._channels[channel]
+        for name, count in counts.items():
+            of_channel[name] += count
+
+    def _settle(self) -> None:
+        """Add up what was handled."""
+        handled = self._handled
+        if handled:
+            for channel, count in Counter(handled.popleft() for _ in range(len(handled))).items():
+                self._add(channel, {"handled": count})
 
     def seen_at(self, reading_ns: int) -> None:
         """A message passed at this reading of the clock."""
-        with self._lock:
-            if self._first_ns is None:
-                self._first_ns = reading_ns
-            self._last_ns = reading_ns
+        if self._first_ns is None:
+            with self._lock:
+                self._first_ns = reading_ns if self._first_ns is None else self._first_ns
+        self._last_ns = reading_ns
 
     def __getitem__(self, name: str) -> int:
         with self._lock:
+            self._settle()
             return self._totals[name]
 
     def fill(self, kind: type[Kind], name: str, **more: Any) -> Kind:
         """The counts of one kind of statistics, now, with what only that kind has."""
         with self._lock:
+            self._settle()
             counts = {counter: self._totals[counter] for counter in kind.counters()}
             facts: dict[str, Any] = {**counts, **more}
             return kind(
@@ -259,6 +278,13 @@ class Tally:
 
     def _by_channel(self) -> dict[str, dict[str, int]]:
         return {channel: dict(counts) for channel, counts in sorted(self._channels.items())}
+
+
+def _counted(count: int, name: str) -> str:
+    """`1 message`, `2 messages`, `1 connection lost`, `1 handled`."""
+    many = _words(name)
+    one = " ".join(word.removesuffix("s") for word in many.split())
+    return plural(count, one, many)
 
 
 def _words(name: str) -> str:

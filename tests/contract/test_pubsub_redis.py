@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 from contract.pubsub_contract import PubSubContract, deterministic_story, step_options
+from contract.real_server import OnRedis, OnServer, OnValkey
 from helpers import eventually
 
 import labkit
@@ -33,14 +33,7 @@ class TestEmbedded(PubSubContract):
         assert "fakeredis" in lab.name
 
 
-class RealRedis(PubSubContract):
-    server: RedisServer
-
-    @pytest.fixture
-    def lab(self, server: RedisServer) -> Iterator[PubSubBroker]:
-        with labkit.connect(server.url, namespace=f"{secrets.token_hex(4)}:") as lab:
-            yield lab
-
+class RealRedis(OnServer, PubSubContract):
     def test_tells_its_product_and_version(self, lab: PubSubBroker, server: RedisServer) -> None:
         assert not lab.embedded
         assert lab.name.startswith(server.binary.product)
@@ -72,23 +65,17 @@ class RealRedis(PubSubContract):
             eventually(lambda: len(watcher.native.client_list()) == before)
 
 
-class TestRedis(RealRedis):
-    @pytest.fixture
-    def server(self, redis_server: RedisServer) -> RedisServer:
-        return redis_server
+class TestRedis(OnRedis, RealRedis):
+    pass
 
 
-class TestValkey(RealRedis):
-    @pytest.fixture
-    def server(self, valkey_server: RedisServer) -> RedisServer:
-        return valkey_server
+class TestValkey(OnValkey, RealRedis):
+    pass
 
 
-def test_a_lesson_runs_the_same_on_every_broker(
-    redis_server: RedisServer, valkey_server: RedisServer
-) -> None:
+def test_a_lesson_runs_the_same_on_every_broker(every_broker: list[str]) -> None:
     stories = []
-    for url in ("embedded://", "embedded://", redis_server.url, valkey_server.url):
+    for url in ("embedded://", *every_broker):
         with labkit.connect(url, namespace="lesson:", **step_options()) as lab:
             stories.append(deterministic_story(lab))
     assert all(story == stories[0] for story in stories)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,8 @@ from helpers import eventually
 
 import labkit
 from labkit import Backoff, Message, Publisher, Subscriber
-from labkit.broker import PubSubBroker
+from labkit.broker import Gap, PubSubBroker
+from labkit.brokers.redis import publishing
 from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable, NotConnected
 from labkit.servers import RedisServer
 
@@ -115,6 +117,27 @@ def test_a_gap_comes_before_the_messages_after_it(
     assert tail == ["delivered", "connection lost", "reconnected", "delivered"]
 
 
+def test_who_wants_to_hear_of_a_gap_is_told_when_it_begins_and_when_it_is_over(
+    lab: PubSubBroker, tower: Publisher, board: Subscriber
+) -> None:
+    told: list[tuple[tuple[str, ...], bool]] = []
+
+    def tell(gap: Gap) -> None:
+        told.append((gap.channels, gap.ended is not None))
+        raise KeyError("a callback's mistake ends nothing")
+
+    board.set_gap_callback(tell)
+    board.subscribe("news")
+    board.listen()
+    cut(lab)
+    eventually(lambda: len(told) == 2 and subscribed(lab, "news"))
+    assert told == [(("news",), False), (("news",), True)]
+    tower.publish("news", "after")
+    assert board.wait_for(1)
+    assert board.stats().callback_errors == 2
+    assert "mistake" in board.stats().errors[0].error
+
+
 def test_a_subscriber_that_reads_nothing_is_cut_off_and_learns_of_it(
     start_server: StartServer,
 ) -> None:
@@ -206,40 +229,38 @@ def test_a_publish_that_broke_in_the_middle_says_that_it_may_have_arrived(
         assert tower.stats().failed == 1
 
 
-def test_a_batch_that_broke_in_the_middle_says_which_went(server: RedisServer) -> None:
+def test_a_batch_that_broke_in_the_middle_says_which_went(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause_before_the_second(*arguments: Any) -> Iterator[tuple[int, bytes]]:
+        with redis.Redis.from_url(server.url) as watcher:
+            for number, buffer in enumerate(buffers(*arguments)):
+                if number == 1:
+                    eventually(
+                        lambda: (
+                            watcher.info("commandstats").get("cmdstat_publish", {"calls": 0})[
+                                "calls"
+                            ]
+                            >= 500
+                        )
+                    )
+                    server.pause()
+                yield buffer
+
+    buffers = publishing._buffers
+    monkeypatch.setattr(publishing, "_buffers", pause_before_the_second)
     with labkit.connect(server.url, timeout=0.5) as lab, Publisher(lab) as tower:
-        items = [("news", n) for n in range(1200)]
-        stamped = 0
-        original = lab.publish_many
-
-        def pause_after_first_chunk(bodies: list) -> list:
-            nonlocal stamped
-            stamped = len(bodies)
-            client = lab._client
-            exchange = client.exchange
-
-            def once(*commands: tuple) -> list:
-                replies = exchange(*commands)
-                server.pause()
-                client.exchange = exchange
-                return replies
-
-            client.exchange = once
-            return original(bodies)
-
-        lab.publish_many = pause_after_first_chunk
         try:
             with pytest.raises(BatchError) as caught:
-                tower.publish_multiple(items)
+                tower.publish_multiple([("news", n) for n in range(1700)])
         finally:
             server.resume()
         error = caught.value
-        assert stamped == 1200
         assert error.sent == tuple(range(500))
-        assert error.unknown == tuple(range(500, 1000))
-        assert error.unsent == tuple(range(1000, 1200))
+        assert error.unknown == tuple(range(500, 1500)), "two round trips were under way"
+        assert error.unsent == tuple(range(1500, 1700))
         stats = tower.stats()
-        assert (stats.messages, stats.failed) == (500, 700)
+        assert (stats.messages, stats.failed) == (500, 1200)
 
 
 def test_a_batch_for_a_dead_broker_was_not_sent(server: RedisServer, tower: Publisher) -> None:

@@ -227,6 +227,13 @@ def test_its_repr_is_a_sentence_of_what_happened(tally: Tally) -> None:
     assert "duplicates" not in shown, "what did not happen is not told"
 
 
+def test_one_of_a_kind_is_no_plural() -> None:
+    tally = Tally()
+    tally.add("news", messages=1, bytes=1, handled=1, gaps=1, callback_errors=2)
+    shown = repr(tally.subscriber("board"))
+    assert shown == "Subscriber 'board': 1 message, 1 byte, 1 handled, 2 callback errors, 1 gap"
+
+
 def test_a_notebook_shows_each_channel_and_the_sum(tally: Tally) -> None:
     html = tally.subscriber("board")._repr_html_()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,15 +18,22 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from labkit.brokers.redis.kept import Kept, is_quiet
+from labkit.brokers.redis.shown import COMMANDS_KEPT, beginning, in_words
+from labkit.brokers.redis.wire import REFUSALS, Command, Reply, pack, read_many, read_one
 from labkit.brokers.redis.words import MAX_CONNECTIONS, sentence
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.options import Options, redact
 
-Command = tuple[str | bytes | int | float, ...]
-Reply = Any
-"""What RESP can hold: bytes, int, list of replies, None; or the ResponseError itself."""
+__all__ = [
+    "CONNECTION_ERRORS",
+    "REFUSALS",
+    "Command",
+    "ExchangeBroken",
+    "RedisClient",
+    "Reply",
+]
 
-COMMANDS_KEPT = 1000
 SERVER_TIME_KEPT_S = 30.0
 """How long a comparison of the server's clock with ours holds."""
 
@@ -33,11 +41,6 @@ STEP_S = 0.5
 """Our two clocks have moved so much against each other: compare with the server anew."""
 
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, OSError)
-
-REFUSALS = (redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError)
-"""Answers that say no; for redis-py the last two are broken connections."""
-
-_SHOWN_CHARACTERS = 60
 
 
 class RedisClient:
@@ -64,6 +67,7 @@ class RedisClient:
             self.native = redis.Redis.from_pool(_pool(url, options, settings))
             self.name = "Redis"
         self.pool = self.native.connection_pool
+        self._kept = Kept(self.pool)
         self._server_s = 0.0  # the server's clock less our monotonic one
         self._server_until = 0.0
         self._apart_s = 0.0  # our wall clock less our monotonic one, when that was measured
@@ -83,7 +87,7 @@ class RedisClient:
         deadline = time.monotonic() + self.options.connect_timeout
         for attempt in itertools.count():
             try:
-                return self.pool.get_connection()
+                return self._from_pool()
             except (redis.RedisError, OSError) as error:
                 pause = self.options.reconnect.wait(attempt)
                 hopeless = isinstance(error, (*REFUSALS, redis.exceptions.MaxConnectionsError))
@@ -135,29 +139,28 @@ class RedisClient:
                 out, and `replies` has the replies that did come.
             redis.DataError: an argument that no command can hold; nothing was sent.
         """
-        connection = self.connection()
+        connection = self._ready_connection()
         try:  # what cannot be written down breaks no connection, and is not tried again
-            packed = connection.pack_commands(commands)
+            packed = pack(connection, commands)
         except BaseException:
-            self.release(connection)
+            self._keep(connection)
             raise
         for command in (commands if shown is None else shown)[-COMMANDS_KEPT:]:
             self.log(command)
         replies: list[Reply] = []
         try:
             connection.send_packed_command(packed)
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except REFUSALS as error:
-                    replies.append(error)
+            if len(commands) == 1:
+                replies.append(read_one(connection))
+            else:
+                read_many(connection, len(commands), replies)
         except (redis.RedisError, OSError) as error:
             self.release(connection, broken=True)
             raise ExchangeBroken(self.unavailable(error, sent=True), replies) from None
         except BaseException:  # Ctrl+C in the middle: replies that nobody read are still to come
             self.release(connection, broken=True)
             raise
-        self.release(connection)
+        self._keep(connection)
         return replies
 
     def now(self) -> float:
@@ -197,13 +200,46 @@ class RedisClient:
         return reply
 
     def log(self, command: Command) -> None:
-        """Remember a command, as much of it as will be shown."""
-        self._log.append(tuple(map(_beginning, command)))
+        """Remember a command, as much of it as will be shown: no body lives on in here."""
+        self._log.append(beginning(command))
 
     def commands(self, last: int) -> list[str]:
         """The last commands, as one would type them into redis-cli."""
         kept = list(self._log)
-        return [" ".join(map(_shown, command)) for command in kept[max(0, len(kept) - last) :]]
+        return list(map(in_words, kept[max(0, len(kept) - last) :]))
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Any]:
+        """A connection ready for commands; closed if the block ends with an exception."""
+        connection = self._ready_connection()
+        try:
+            yield connection
+        except BaseException:  # replies that nobody read may still be to come
+            self.release(connection, broken=True)
+            raise
+        self._keep(connection)
+
+    def _ready_connection(self) -> Any:
+        """The connection that this thread keeps, if it is as it was left; else a new one."""
+        self.require_open()
+        kept = self._kept.take()
+        if kept is not None:
+            if is_quiet(kept):
+                return kept
+            self.release(kept, broken=True)
+        return self.connection()
+
+    def _keep(self, connection: Any) -> None:
+        """Leave a connection that is as it should be to this thread's next command."""
+        if not self._kept.keep(connection):
+            self.release(connection)
+
+    def _from_pool(self) -> Any:
+        try:
+            return self.pool.get_connection()
+        except redis.exceptions.MaxConnectionsError:
+            self._kept.give_all_back()  # what threads keep and do not use just now
+            return self.pool.get_connection()
 
     def unavailable(self, error: Exception, *, sent: bool = False) -> BrokerUnavailable:
         """What happened, in words, with what to do next."""
@@ -255,14 +291,3 @@ def _pool(url: str, options: Options, settings: dict[str, Any]) -> redis.Connect
             "it (%2F for /), or leave it out and pass password=…."
         ) from None
     return pool
-
-
-def _beginning(part: str | bytes | int | float) -> str | bytes | int | float:
-    return part[: _SHOWN_CHARACTERS + 1] if isinstance(part, str | bytes) else part
-
-
-def _shown(part: str | bytes | int | float) -> str:
-    text = part.decode("utf-8", "backslashreplace") if isinstance(part, bytes) else str(part)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = text[: _SHOWN_CHARACTERS - 1] + "…"
-    return f"'{text}'" if not text or any(c in text for c in " \"'{}") else text

@@ -9,15 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import redis
 
-from labkit import channels as naming
-from labkit.broker import Gap, Mark, Polled, Received, Unsubscribed
+from labkit.broker import Gap, Mark, Polled, Received
 from labkit.brokers.redis.client import CONNECTION_ERRORS, RedisClient
-from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
+from labkit.brokers.redis.names import Channels, check_names, to_wire
+from labkit.brokers.redis.things import Loss, read_thing
+from labkit.brokers.redis.wire import received
+from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 PING_AFTER_S = 5.0
 """Silence after which a real server is asked whether it is still there."""
@@ -29,19 +31,23 @@ PONG_WITHIN_S = 2.0
 """How long it may take to say so; then the connection counts as lost."""
 
 
+_RECEIVED = frozenset({Received})
+
+
 class RedisSubscription:
     """One connection in subscribed mode. It belongs to one thread at a time."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
-        self._prefix = client.options.namespace
+        self._namespace = client.options.namespace
+        self._channels = Channels(self._namespace)
         self._names: dict[bool, set[str]] = {False: set(), True: set()}  # by "is a pattern"
         self._connection: Any = client.connection()
         self._ready: deque[Polled] = deque()
         self._unconfirmed: set[tuple[bytes, bytes]] = set()
         self._heard_at = time.monotonic()
         self._pinged_at: float | None = None
-        self._lost: _Loss | None = None
+        self._lost: Loss | None = None
         self._marks = 0
         self._closed = False
         self._closing = threading.Lock()
@@ -53,7 +59,7 @@ class RedisSubscription:
 
     def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Subscribe; returns once Redis has confirmed every name."""
-        _check_names(names)
+        check_names(names)
         before = set(self._names[pattern])
         self._names[pattern].update(names)
         try:
@@ -64,7 +70,7 @@ class RedisSubscription:
 
     def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Unsubscribe; returns once Redis has confirmed every name."""
-        _check_names(names)
+        check_names(names)
         self._names[pattern].difference_update(names)
         self._change("PUNSUBSCRIBE" if pattern else "UNSUBSCRIBE", names, pattern, timeout)
 
@@ -84,12 +90,24 @@ class RedisSubscription:
     def poll(self, timeout: float = 0.0) -> Polled | None:
         """The next message, gap or mark; None if nothing comes within `timeout` seconds."""
         self._require_open()
-        deadline = time.monotonic() + timeout
-        while not self._ready:
-            left = deadline - time.monotonic()
-            if not self._advance(min(max(0.0, left), LONGEST_WAIT_S)) and left <= 0:
-                return None
-        return self._ready.popleft()
+        self._wait(timeout)
+        return self._ready.popleft() if self._ready else None
+
+    def poll_many(self, timeout: float = 0.0, limit: int = 1_000) -> list[Polled]:
+        """What arrived, at most `limit` things; what is no `Received` is the last of its list."""
+        self._require_open()
+        self._wait(timeout)
+        ready = self._ready
+        if len(ready) <= limit and _RECEIVED.issuperset(map(type, ready)):
+            things = list(ready)
+            ready.clear()
+            return things
+        things = []
+        while ready and len(things) < limit:
+            things.append(ready.popleft())
+            if type(things[-1]) is not Received:
+                break
+        return things
 
     def close(self) -> None:
         """Give the connection back."""
@@ -99,6 +117,14 @@ class RedisSubscription:
             self._closed = True
             if self._lost is None:
                 self._client.release(self._connection, broken=True)
+
+    def _wait(self, timeout: float) -> None:
+        """Until something is ready, or `timeout` seconds have passed."""
+        deadline = time.monotonic() + timeout
+        while not self._ready:
+            left = deadline - time.monotonic()
+            if not self._advance(min(max(0.0, left), LONGEST_WAIT_S)) and left <= 0:
+                return
 
     def _require_open(self) -> None:
         if self._closed:
@@ -130,7 +156,7 @@ class RedisSubscription:
             self._advance(min(left, LONGEST_WAIT_S))
 
     def _send(self, command: str, names: tuple[str, ...] | set[str], pattern: bool) -> None:
-        wire = [self._to_wire(name, pattern) for name in sorted(names)]
+        wire = [to_wire(self._namespace, name, pattern=pattern) for name in sorted(names)]
         self._client.log((command, *wire))
         self._unconfirmed |= {(command.lower().encode(), name) for name in wire}
         self._connection.send_command(command, *wire)
@@ -164,29 +190,35 @@ class RedisSubscription:
         self._pinged_at = None
 
     def _read(self, timeout: float) -> bool:
+        """Take in what is here, or comes within `timeout` seconds; False if nothing does."""
         if not self._connection.is_connected:  # redis-py would connect again, without a word
             raise redis.ConnectionError("the connection was closed on this side")
         if not self._connection.can_read(0):  # what is here already is an answer, too
             self._ask_after_silence()
             if not self._connection.can_read(self._until_next_look(timeout)):
                 return False
-        kind, *rest = self._connection.read_response()
+        self._take(self._connection.read_response())
         self._heard()
-        if kind == b"message":
-            self._ready.append(Received(self._from_wire(rest[0]), rest[1]))
-        elif kind == b"pmessage":
-            matched = self._from_wire(rest[0], pattern=True)
-            self._ready.append(Received(self._from_wire(rest[1]), rest[2], matched))
-        elif kind == b"pong":
-            if rest[0].isdigit():
-                self._ready.append(Mark(int(rest[0])))
-        else:
-            self._unconfirmed.discard((kind, rest[0]))
-            if kind in (b"unsubscribe", b"punsubscribe") and rest[0] is not None:
-                pattern = kind == b"punsubscribe"
-                name = self._from_wire(rest[0], pattern=pattern)
-                self._ready.append(Unsubscribed(name, pattern))
+        refusals = []
+        for reply in received(self._connection):
+            if isinstance(reply, redis.ResponseError):
+                refusals.append(reply)  # first what came with it: that is no longer elsewhere
+            elif type(reply) is list and reply[0] == b"message":  # nearly always
+                self._ready.append(Received(self._channels[reply[1]], reply[2]))
+            else:
+                self._take(reply)
+        for refusal in refusals:
+            self._refused(refusal)
         return True
+
+    def _take(self, reply: Any) -> None:
+        """Keep what is handed out, and strike off what is confirmed."""
+        if isinstance(reply, Exception):
+            raise reply
+        thing = read_thing(reply, self._namespace, self._channels)
+        if thing is not None:
+            self._ready.append(thing)
+        self._unconfirmed.discard((reply[0], reply[1]))
 
     def _ping(self, word: str) -> None:
         self._pinged_at = self._pinged_at or time.monotonic()
@@ -218,14 +250,14 @@ class RedisSubscription:
             reason=str(error) or type(error).__name__,
         )
         with self._closing:
-            self._lost = _Loss(gap, reason=gap.reason, next_try_at=now)
+            self._lost = Loss(gap, reason=gap.reason, next_try_at=now)
             self._client.release(self._connection, broken=True)
         self._pinged_at = None
         self._unconfirmed.clear()
         if gap.channels:
             self._ready.append(gap)
 
-    def _recover(self, loss: _Loss, timeout: float) -> bool:
+    def _recover(self, loss: Loss, timeout: float) -> bool:
         """Wait for the next attempt's time, at most `timeout`, then try to subscribe again."""
         pause = loss.next_try_at - time.monotonic()
         if pause > timeout:
@@ -266,36 +298,3 @@ class RedisSubscription:
         except BaseException:
             self._client.release(self._connection, broken=True)
             raise
-
-    def _to_wire(self, name: str, pattern: bool) -> bytes:
-        prefix = naming.escape(self._prefix) if pattern else self._prefix
-        return (prefix + name).encode()
-
-    def _from_wire(self, name: bytes, *, pattern: bool = False) -> str:
-        prefix = naming.escape(self._prefix) if pattern else self._prefix
-        return name.decode("utf-8", "backslashreplace").removeprefix(prefix)
-
-
-@dataclass
-class _Loss:
-    """A lost connection, why we are not back yet, and the attempts to come back."""
-
-    gap: Gap
-    reason: str
-    next_try_at: float
-    attempts: int = 0
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    if not names:
-        raise ConfigurationError("Name at least one channel or pattern.")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(
-                f"A channel or pattern is a non-empty str, got {name!r}. "
-                'Pass several as arguments: subscribe("news", "alerts").'
-            )
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labkit import channels
+from labkit.broker import Gap
 from labkit.errors import ConfigurationError
 from labkit.message import Message
 from labkit.patterns.pubsub.incoming import Incoming
@@ -16,6 +17,10 @@ Handler = Callable[[str, Message], object]
 
 Predicate = Callable[[Message], object]
 """Says whether a message is wanted."""
+
+
+GapHandler = Callable[[Gap], object]
+"""Called with a gap: `ended` is None when it begins, and set when it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,14 @@ class Dispatch:
 
     def __init__(self) -> None:
         self.callback: Handler | None = None
-        self._predicates: list[Predicate] = []
+        self.gap_callback: GapHandler | None = None
+        self.predicates: list[Predicate] = []
         self._routes: list[_Route] = []
 
     def add_filter(self, predicate: Predicate) -> None:
         """Keep only messages for which every predicate is true."""
         _check_callable(predicate, "A filter", "message")
-        self._predicates.append(predicate)
+        self.predicates.append(predicate)
 
     def add_route(self, channel: str | None, type: str | None, handler: Handler) -> None:
         """Hand messages on channels and of types that match to `handler`."""
@@ -58,6 +64,12 @@ class Dispatch:
                 )
         self._routes.append(_Route(handler, channel, type))
 
+    def set_gap_callback(self, callback: GapHandler | None) -> None:
+        """Who hears that the connection is gone, and that it is back."""
+        if callback is not None:
+            _check_callable(callback, "A gap callback", "gap")
+        self.gap_callback = callback
+
     def set_callback(self, callback: Handler | None) -> None:
         """The handler of messages that no route takes."""
         if callback is not None:
@@ -66,10 +78,12 @@ class Dispatch:
 
     def wants(self, message: Message) -> bool:
         """Whether every filter lets it through."""
-        return all(predicate(message) for predicate in self._predicates)
+        return all(predicate(message) for predicate in self.predicates)
 
-    def handlers(self, incoming: Incoming) -> list[Handler]:
+    def handlers(self, incoming: Incoming) -> Sequence[Handler]:
         """Every route that takes it; the callback if none does."""
+        if not self._routes:
+            return () if self.callback is None else (self.callback,)
         routed = [route.handler for route in self._routes if route.takes(incoming)]
         if routed or self.callback is None:
             return routed

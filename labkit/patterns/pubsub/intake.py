@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from labkit import channels
@@ -11,7 +12,7 @@ from labkit.errors import BufferFull, ConfigurationError, DecodeError
 from labkit.message import Message
 from labkit.patterns.pubsub.incoming import Incoming
 from labkit.patterns.pubsub.ledger import Ledger
-from labkit.patterns.pubsub.sequence import SequenceTracker
+from labkit.patterns.pubsub.sequence import NOTHING, SequenceTracker
 
 
 class Overflow(StrEnum):
@@ -26,7 +27,12 @@ class Intake:
     """The bounded buffer of a subscriber, and the way into it."""
 
     def __init__(
-        self, ledger: Ledger, capacity: int, overflow: Overflow | str, max_bytes: int
+        self,
+        ledger: Ledger,
+        capacity: int,
+        overflow: Overflow | str,
+        max_bytes: int,
+        tell: Callable[[Gap], object],
     ) -> None:
         if capacity < 1:
             raise ConfigurationError(f"A buffer holds at least 1 message, got {capacity}.")
@@ -38,6 +44,7 @@ class Intake:
         self._overflow = Overflow(overflow)
         self._max_bytes = max_bytes
         self._ledger = ledger
+        self._tell = tell
         self._tracker = SequenceTracker()
 
     @property
@@ -45,43 +52,63 @@ class Intake:
         """Whether the next message has to stay with the broker for now."""
         return self._overflow is Overflow.BLOCK and len(self.waiting) >= self.capacity
 
-    def take(self, item: Received | Gap | Unsubscribed) -> None:
+    @property
+    def room(self) -> int:
+        """How many things to take from the subscription at once."""
+        if self._overflow is Overflow.DROP_OLDEST:
+            return self.capacity
+        room = self.capacity - len(self.waiting)
+        return room if self._overflow is Overflow.BLOCK else max(1, room + 1)  # the one too many
+
+    def take(self, items: Sequence[Received | Gap | Unsubscribed]) -> None:
         """Take in what a subscription handed out.
 
         Raises:
-            BufferFull: with the policy "error", if there is no room.
+            BufferFull: with the policy "error", if there is no room for the last one.
         """
-        if isinstance(item, Gap):
-            self._ledger.gap(item)
-            return
-        if isinstance(item, Unsubscribed):
-            self._forget(item)
-            return
-        incoming = self.read(item)
-        if incoming is None:
-            return
-        if len(self.waiting) >= self.capacity and self._overflow is Overflow.ERROR:
+        self._ledger.received([item for item in items if isinstance(item, Received)])
+        waiting, capacity = self.waiting, self.capacity
+        for item in items:
+            if isinstance(item, Received):
+                incoming = self._read(item)
+                if incoming is not None:
+                    if len(waiting) >= capacity:
+                        self._make_room(incoming)
+                    waiting.append(incoming)
+            elif isinstance(item, Gap):
+                self._ledger.gap(item)
+                self._tell(item)
+            else:
+                self._forget(item)
+
+    def read(self, item: Received) -> Incoming | None:
+        """The message in a body; an unreadable one is counted and kept for inspection."""
+        self._ledger.received([item])
+        return self._read(item)
+
+    def _read(self, item: Received) -> Incoming | None:
+        channel = item.channel
+        try:
+            message = Message.decode(item.body, channel=channel, max_bytes=self._max_bytes)
+        except DecodeError as error:
+            self._ledger.unreadable(channel, error)
+            return None
+        incoming = Incoming(channel, message, item.pattern)
+        seen = self._tracker.observe(channel, message)
+        if seen is not NOTHING:
+            self._ledger.numbered(incoming, seen)
+        return incoming
+
+    def _make_room(self, incoming: Incoming) -> None:
+        if self._overflow is Overflow.DROP_OLDEST:
+            self._ledger.dropped(self.waiting.popleft())
+        elif self._overflow is Overflow.ERROR:
             self._ledger.dropped(incoming)
             raise BufferFull(
                 f"{self.capacity:,} messages are waiting and there is no room for one more from "
                 f"{incoming.channel!r}; it was dropped and counted. Handle faster, give the "
                 "subscriber a larger buffer, or choose another overflow policy."
             )
-        if len(self.waiting) >= self.capacity and self._overflow is Overflow.DROP_OLDEST:
-            self._ledger.dropped(self.waiting.popleft())
-        self.waiting.append(incoming)
-
-    def read(self, item: Received) -> Incoming | None:
-        """The message in a body; an unreadable one is counted and kept for inspection."""
-        self._ledger.received(item)
-        try:
-            message = Message.decode(item.body, channel=item.channel, max_bytes=self._max_bytes)
-        except DecodeError as error:
-            self._ledger.unreadable(item.channel, error)
-            return None
-        incoming = Incoming(item.channel, message, item.pattern)
-        self._ledger.numbered(incoming, self._tracker.observe(item.channel, message))
-        return incoming
 
     def _forget(self, ended: Unsubscribed) -> None:
         """What passes on these channels from now on is not a loss: we do not listen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 
 from labkit.broker import Broker, Gap, Received
 from labkit.errors import DecodeError, describe
@@ -20,14 +21,23 @@ class Ledger:
         self._name = name
         self._clock = lab.clock
         self._trace = lab.trace
+        self._our_epochs = f"{lab.clock.id}."
 
     def about_us(self, action: Action, channel: str | None = None) -> None:
         """Something that we did ourselves."""
         self._trace.record(self._name, action, channel=channel)
 
-    def received(self, item: Received) -> None:
-        """A body arrived."""
-        self.tally.add(item.channel, messages=1, bytes=len(item.body))
+    def received(self, items: Sequence[Received]) -> None:
+        """Bodies arrived."""
+        sizes: dict[str, list[int]] = {}
+        for item in items:
+            of_channel = sizes.get(item.channel)
+            if of_channel is None:
+                sizes[item.channel] = [len(item.body)]
+            else:
+                of_channel.append(len(item.body))
+        for channel, of_channel in sizes.items():
+            self.tally.add(channel, messages=len(of_channel), bytes=sum(of_channel))
 
     def unreadable(self, channel: str, error: DecodeError) -> None:
         """It is not a message."""
@@ -75,22 +85,32 @@ class Ledger:
         """It is handed to the handlers now."""
         now_ns = self._clock.monotonic_ns()
         self.tally.seen_at(now_ns)
-        epoch, sent_ns = (incoming.message.metadata.get(name) for name in ("epoch", "sent_ns"))
-        same_clock = isinstance(epoch, str) and epoch.startswith(f"{self._clock.id}.")
-        if same_clock and type(sent_ns) is int and 0 <= sent_ns <= now_ns:
-            self.tally.latencies_ns.append(now_ns - sent_ns)
-        self._about(incoming, Action.DELIVERED)
+        metadata = incoming.message.metadata
+        epoch = metadata.get("epoch")
+        if isinstance(epoch, str) and epoch.startswith(self._our_epochs):
+            sent_ns = metadata.get("sent_ns")
+            if type(sent_ns) is int and 0 <= sent_ns <= now_ns:
+                self.tally.latencies_ns.append(now_ns - sent_ns)
+        if self._trace.enabled:
+            self._about(incoming, Action.DELIVERED)
 
     def failed(self, incoming: Incoming, error: BaseException) -> None:
         """A handler or a filter raised."""
         text = describe(error)
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
         self.tally.add(incoming.channel, callback_errors=1)
-        self.tally.errors.append(ErrorRecord(incoming.channel, incoming.message.id, text, where))
+        self.tally.errors.append(
+            ErrorRecord(incoming.channel, incoming.message.id, text, _place(error))
+        )
         self._about(incoming, Action.FAILED, text)
 
+    def told(self, error: BaseException) -> None:
+        """The callback that hears of gaps raised."""
+        self.tally.add(None, callback_errors=1)
+        self.tally.errors.append(ErrorRecord(None, None, describe(error), _place(error)))
+
     def _about(self, incoming: Incoming, action: Action, detail: str = "") -> None:
+        if not self._trace.enabled:
+            return
         self._trace.record(
             self._name,
             action,
@@ -99,3 +119,9 @@ class Ledger:
             label=incoming.message.label,
             detail=detail,
         )
+
+
+def _place(error: BaseException) -> str:
+    """The function and the line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""

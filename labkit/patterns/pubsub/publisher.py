@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from labkit.broker import PubSubBroker, Receipt
-from labkit.errors import (
-    BatchError,
-    BrokerRefused,
-    BrokerUnavailable,
-    ConfigurationError,
-    LabkitError,
-    NotConnected,
-    ValidationError,
-    describe,
-)
-from labkit.message import DEFAULT_MAX_BYTES, Message
-from labkit.patterns.pubsub.sequence import message_id
+from labkit.errors import BatchError, BrokerRefused, ConfigurationError, NotConnected, describe
+from labkit.message import DEFAULT_MAX_BYTES
+from labkit.patterns.identity import Home
+from labkit.patterns.pubsub.periodic import PeriodicRun, check_period, run_periodically
+from labkit.patterns.pubsub.stamping import Stamped, Stamps
 from labkit.patterns.statistics import ErrorRecord, PublisherStatistics, Tally
 from labkit.trace import Action
-
-DEFAULT_TYPE = "message"
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodicRun:
-    """What a periodic publishing did.
-
-    Attributes:
-        sent: messages that went out.
-        failed: messages that did not; the publisher's statistics have the errors.
-        stopped: True if `stop()` ended it before its count.
-        latest_s: by how much the latest message missed its time, in seconds.
-    """
-
-    sent: int
-    failed: int
-    stopped: bool
-    latest_s: float
 
 
 class Publisher:
@@ -63,10 +35,10 @@ class Publisher:
         self.sender = f"publisher-{secrets.token_hex(2)}" if sender is None else sender
         if not self.sender or not isinstance(self.sender, str):
             raise ConfigurationError(f"A sender is a non-empty str, got {sender!r}.")
+        self._home = Home(f"Publisher {self.sender!r}")
         self._lab = lab
         self._max_bytes = max_bytes
-        self._epoch: str | None = None
-        self._numbers: Counter[str] = Counter()
+        self._stamps: Stamps | None = None
         self._tally = Tally()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -77,18 +49,21 @@ class Publisher:
         Raises:
             BrokerUnavailable: it does not.
         """
+        self._home.require()
         self._lab.ping()
-        if self._epoch is None:
-            self._epoch = self._lab.clock.new_epoch()
-            self._numbers.clear()
+        if self._stamps is None:
+            clock = self._lab.clock
+            self._stamps = Stamps(self.sender, clock.new_epoch(), clock, self._max_bytes)
             self._lab.trace.record(self.sender, Action.CONNECTED)
         return self
 
     def disconnect(self) -> None:
         """Stop. The broker stays open: others may use it."""
+        if not self._home.here:
+            return
         self.stop()
-        if self._epoch is not None:
-            self._epoch = None
+        if self._stamps is not None:
+            self._stamps = None
             self._lab.trace.record(self.sender, Action.DISCONNECTED)
 
     def publish(
@@ -111,17 +86,19 @@ class Publisher:
             ValidationError: the message cannot be sent; nothing was.
             BrokerUnavailable: its `sent` tells whether the message may have arrived.
         """
+        self._home.require()
         with self._lock:
-            message, body = self._stamp(channel, content, type, metadata)
-            self._record(Action.SENT, channel, message)
+            stamps = self._require_connected()
+            stamped = stamps.stamp(channel, content, type, metadata)
+            self._record(Action.SENT, stamped)
             try:
-                receipt = self._lab.publish(channel, body)
+                receipt = self._lab.publish(channel, stamped[2])
             except BaseException as error:  # Ctrl+C, too: it may have gone out
                 if isinstance(error, BrokerRefused) or getattr(error, "sent", True) is False:
-                    self._numbers[channel] -= 1  # the number was not used
-                self._failed(channel, message, error)
+                    stamps.numbers[channel] -= 1  # the number was not used
+                self._failed(stamped, error)
                 raise
-            self._accepted(receipt, message, body)
+            self._accepted([receipt], [stamped])
             return receipt
 
     def publish_multiple(self, items: Iterable[tuple[str, Any]]) -> list[Receipt]:
@@ -131,19 +108,19 @@ class Publisher:
             BatchError: says which were sent, which were not, and which may have been. If one of
                 them cannot be encoded, none is sent.
         """
+        self._home.require()
         given = list(items)  # before the lock: a generator may publish, too
         with self._lock:
-            before = self._numbers.copy()
-            stamped = self._stamp_all(given, before)
-            for channel, message, _ in stamped:
-                self._record(Action.SENT, channel, message)
+            stamps = self._require_connected()
+            batch = stamps.stamp_all(given)
+            for stamped in batch if self._lab.trace.enabled else ():
+                self._record(Action.SENT, stamped)
             try:
-                receipts = self._lab.publish_many([(c, body) for c, _, body in stamped])
+                receipts = self._lab.publish_many([(c, body) for c, _, body in batch])
             except BatchError as error:
-                self._batch_failed(error, stamped, before)
+                self._batch_failed(error, batch, stamps)
                 raise
-            for receipt, (_, message, body) in zip(receipts, stamped, strict=True):
-                self._accepted(receipt, message, body)
+            self._accepted(receipts, batch)
             return receipts
 
     def publish_periodic(
@@ -164,30 +141,14 @@ class Publisher:
             every: seconds between two messages.
             count: how many; None for as long as nobody calls `stop()`.
         """
-        if every <= 0 or (count is not None and count < 0):
-            raise ConfigurationError(
-                f"Periodic publishing needs every > 0 seconds and count >= 0, "
-                f"got every={every}, count={count}."
-            )
+        check_period(every, count)
         self._require_connected()
         self._stop.clear()
-        clock = self._lab.clock
-        start_ns = clock.monotonic_ns()
-        sent = failed = done = 0
-        latest_s = 0.0
-        while (count is None or done < count) and not self._stop.is_set():
-            due_s = done * every
-            early_s = due_s - (clock.monotonic_ns() - start_ns) / 1e9
-            if early_s > 0 and clock.wait(early_s, self._stop):
-                break
-            latest_s = max(latest_s, -early_s)
-            try:
-                self.publish(channel, make(done) if callable(make) else make)
-                sent += 1
-            except (BrokerUnavailable, BrokerRefused):
-                failed += 1  # counted in the statistics, with the error
-            done += 1
-        return PeriodicRun(sent, failed, count is None or done < count, latest_s)
+
+        def send(number: int) -> None:
+            self.publish(channel, make(number) if callable(make) else make)
+
+        return run_periodically(send, every, count, self._lab.clock, self._stop)
 
     def stop(self) -> None:
         """End a running `publish_periodic`, from another thread or from its own `make`."""
@@ -195,6 +156,7 @@ class Publisher:
 
     def stats(self) -> PublisherStatistics:
         """Counts per channel, bytes, rate, errors, up to now."""
+        self._home.require()
         return self._tally.publisher(self.sender)
 
     def __enter__(self) -> Self:
@@ -204,111 +166,65 @@ class Publisher:
         self.disconnect()
 
     def __repr__(self) -> str:
-        state = "not connected" if self._epoch is None else f"{self._tally['messages']:,} sent"
+        if not self._home.here:
+            return repr(self._home)
+        state = "not connected" if self._stamps is None else f"{self._tally['messages']:,} sent"
         return f"<Publisher {self.sender!r}: {state}>"
 
-    def _require_connected(self) -> str:
-        if self._epoch is None:
+    def _require_connected(self) -> Stamps:
+        if self._stamps is None:
             raise NotConnected(
                 f"Publisher {self.sender!r} is not connected. Call connect() first, or use "
                 "'with Publisher(lab) as publisher:'."
             )
-        return self._epoch
+        return self._stamps
 
-    def _stamp(
-        self, channel: str, content: Any, type: str | None, metadata: dict[str, Any] | None
-    ) -> tuple[Message, bytes]:
-        """The message with its number, and its bytes. Takes the number only if all is well."""
-        epoch = self._require_connected()
-        if not isinstance(channel, str) or not channel:
-            raise ValidationError("channel", "a non-empty str", repr(channel))
-        try:
-            channel.encode()
-        except UnicodeEncodeError:
-            raise ValidationError("channel", "Unicode text", repr(channel)) from None
-        clock = self._lab.clock
-        if isinstance(content, Message):
-            if type is not None or metadata is not None:
-                raise ConfigurationError(
-                    "A ready Message brings its type and metadata; pass it alone."
-                )
-            message = content
-        else:
-            message = Message.new(
-                type or DEFAULT_TYPE, content, sender=self.sender, metadata=metadata, clock=clock
+    def _accepted(self, receipts: Sequence[Receipt], batch: Sequence[Stamped]) -> None:
+        """Count what the broker took, and write it into the trace."""
+        counts: dict[str, list[int]] = {}
+        for receipt, (channel, _, body) in zip(receipts, batch, strict=True):
+            reached = receipt.subscriptions
+            of_channel = counts.get(channel)
+            if of_channel is None:
+                of_channel = counts[channel] = [0, 0, 0, 0]
+            of_channel[0] += 1
+            of_channel[1] += len(body)
+            of_channel[2] += reached or 0
+            of_channel[3] += reached == 0
+        for channel, (messages, size, reached, unheard) in counts.items():
+            self._tally.add(
+                channel, messages=messages, bytes=size, subscriptions=reached, unheard=unheard
             )
-        number = self._numbers[channel] + 1
-        message = message.with_metadata(
-            message_id=message_id(self.sender, epoch, channel, number),
-            epoch=epoch,
-            seq=number,
-            sent_ns=clock.monotonic_ns(),
-        )
-        body = message.encode(self._max_bytes)
-        self._numbers[channel] = number
-        return message, body
+        if batch:
+            for _, message, _ in (batch[0], batch[-1]):
+                self._tally.seen_at(message.metadata["sent_ns"])
+        if self._lab.trace.enabled:
+            for receipt, stamped in zip(receipts, batch, strict=True):
+                reached = receipt.subscriptions
+                detail = "" if reached is None else f"written to {reached}"
+                self._record(Action.ACCEPTED, stamped, detail, actor="broker")
 
-    def _stamp_all(
-        self, items: list[tuple[str, Any]], before: Counter[str]
-    ) -> list[tuple[str, Message, bytes]]:
-        stamped = []
-        for index, item in enumerate(items):
-            try:
-                channel, content = item
-                stamped.append((channel, *self._stamp(channel, content, None, None)))
-            except NotConnected:
-                raise
-            except (LabkitError, TypeError, ValueError) as error:
-                self._numbers = before
-                reason = str(error) if isinstance(error, LabkitError) else "not (channel, content)."
-                raise BatchError(
-                    f"Item {index} cannot be sent, so none was: {reason}", unsent=range(len(items))
-                ) from error
-        return stamped
-
-    def _batch_failed(
-        self, error: BatchError, stamped: list[tuple[str, Message, bytes]], before: Counter[str]
-    ) -> None:
-        """Count what went, and take back the numbers of what never left."""
-        self._numbers = before
-        for index in sorted((*error.sent, *error.unknown)):
-            channel, message, _ = stamped[index]
-            self._numbers[channel] = message.metadata["seq"]
-        for index in error.sent:
-            channel, message, body = stamped[index]
-            self._accepted(Receipt(channel, None), message, body)
-        for index in sorted((*error.unknown, *error.unsent)):
-            channel, message, _ = stamped[index]
-            self._failed(channel, message, error)
-
-    def _accepted(self, receipt: Receipt, message: Message, body: bytes) -> None:
-        reached = receipt.subscriptions
-        self._tally.add(
-            receipt.channel,
-            messages=1,
-            bytes=len(body),
-            subscriptions=reached or 0,
-            unheard=int(reached == 0),
-        )
-        self._tally.seen_at(message.metadata["sent_ns"])
-        detail = "" if reached is None else f"written to {reached}"
-        self._record(Action.ACCEPTED, receipt.channel, message, detail, actor="broker")
-
-    def _failed(self, channel: str, message: Message, error: BaseException) -> None:
+    def _failed(self, stamped: Stamped, error: BaseException) -> None:
+        channel, message, _ = stamped
         self._tally.add(channel, failed=1)
         text = describe(error)
         self._tally.errors.append(ErrorRecord(channel, message.id, text))
-        self._record(Action.SEND_FAILED, channel, message, text)
+        self._record(Action.SEND_FAILED, stamped, text)
+
+    def _batch_failed(self, error: BatchError, batch: list[Stamped], stamps: Stamps) -> None:
+        """Count what went, and take back the numbers of what never left."""
+        stamps.take_back(batch, error)
+        for index in error.sent:
+            self._accepted([Receipt(batch[index][0], None)], [batch[index]])
+        for index in sorted((*error.unknown, *error.unsent)):
+            self._failed(batch[index], error)
 
     def _record(
-        self,
-        action: Action,
-        channel: str,
-        message: Message,
-        detail: str = "",
-        *,
-        actor: str | None = None,
+        self, action: Action, stamped: Stamped, detail: str = "", *, actor: str | None = None
     ) -> None:
+        if not self._lab.trace.enabled:
+            return
+        channel, message, _ = stamped
         self._lab.trace.record(
             actor or self.sender,
             action,

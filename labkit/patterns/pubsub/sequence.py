@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from labkit.message import Message
+from labkit.patterns.identity import message_id
 
 RUNS_KEPT = 1_000
 """Runs of publishers remembered at once; the ones unheard for longest are forgotten first."""
@@ -25,11 +26,6 @@ MISSING_KEPT = 1_000
 """Missing numbers remembered for each run, to recognise those that come late after all."""
 
 _END = 2**63  # no publisher gets there: what claims to is not one of ours
-
-
-def message_id(sender: str, epoch: str, channel: str, number: int) -> str:
-    """The id of a message, which can be told even of one that never came."""
-    return f"{sender}/{epoch}/{channel}/{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,8 @@ class Observation:
     missed_before: int = 0
 
 
-_NOTHING = Observation()
+NOTHING = Observation()
+"""Nothing to be said: the next one of its run, or one without a number."""
 
 
 @dataclass(slots=True)
@@ -63,28 +60,54 @@ class _Run:
     early: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The run that was heard last, the one that will be forgotten last."""
+
+    channel: str
+    epoch: str
+    sender_and_slash: str
+    run: _Run
+
+
 class SequenceTracker:
     """Follows the numbers of every run on every channel."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[tuple[str, str, str], _Run] = OrderedDict()
+        self._latest: _Latest | None = None
 
     def observe(self, channel: str, message: Message) -> Observation:
         """Take note of a message. One without numbers says nothing."""
-        epoch, number = message.metadata.get("epoch"), message.metadata.get("seq")
+        metadata = message.metadata
+        epoch, number = metadata.get("epoch"), metadata.get("seq")
+        latest = self._latest
+        if (
+            latest is not None  # most follow right behind another of their run
+            and number == latest.run.last + 1
+            and type(number) is int
+            and number < _END
+            and epoch == latest.epoch
+            and channel == latest.channel
+            and type(own_id := metadata.get("message_id")) is str
+            and own_id.startswith(latest.sender_and_slash)
+        ):
+            latest.run.last = number
+            return NOTHING
         if not isinstance(epoch, str) or type(number) is not int or not 0 < number < _END:
-            return _NOTHING
+            return NOTHING
         sender = _sender(message)
         if max(len(epoch), len(sender)) > LONGEST_NAME:
-            return _NOTHING
+            return NOTHING
         key = (channel, sender, epoch)
         run = self._runs.get(key)
         if run is None:
             return self._first(key, number)
         self._runs.move_to_end(key)
+        self._latest = _Latest(channel, epoch, f"{sender}/", run)
         if number == run.last + 1:
             run.last = number
-            return _NOTHING
+            return NOTHING
         if number > run.last:
             return self._ahead(run, number, key)
         if number in run.missing:
@@ -97,6 +120,7 @@ class SequenceTracker:
 
     def forget(self, channel: str) -> None:
         """Start afresh on this channel: what passed while we were not subscribed is not a loss."""
+        self._latest = None
         for key in [key for key in self._runs if key[0] == channel]:
             del self._runs[key]
 
@@ -105,7 +129,9 @@ class SequenceTracker:
         return {channel for channel, _, _ in self._runs}
 
     def _first(self, key: tuple[str, str, str], number: int) -> Observation:
-        self._runs[key] = _Run(number, number)
+        channel, sender, epoch = key
+        run = self._runs[key] = _Run(number, number)
+        self._latest = _Latest(channel, epoch, f"{sender}/", run)
         if len(self._runs) > RUNS_KEPT:
             self._runs.popitem(last=False)
         return Observation(missed_before=number - 1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from labkit.broker import Gap, Mark, PubSubBroker, Received, Subscription
+from labkit.broker import PubSubBroker, Received, Subscription
 from labkit.errors import ConfigurationError, NotConnected
-from labkit.message import DEFAULT_MAX_BYTES, Message
+from labkit.message import DEFAULT_MAX_BYTES
 from labkit.patterns.background import Background
-from labkit.patterns.pubsub.dispatch import Dispatch, Handler, Predicate
-from labkit.patterns.pubsub.incoming import Inbox, Incoming
+from labkit.patterns.identity import Home
+from labkit.patterns.pubsub.delivery import Delivery, body_of
+from labkit.patterns.pubsub.dispatch import GapHandler, Handler, Predicate
+from labkit.patterns.pubsub.incoming import Inbox
 from labkit.patterns.pubsub.intake import Intake, Overflow
 from labkit.patterns.pubsub.ledger import Ledger
+from labkit.patterns.pubsub.receiving import receive, receive_published, receive_waiting
 from labkit.patterns.statistics import SubscriberStatistics
 from labkit.trace import Action
 
@@ -24,9 +26,6 @@ DEFAULT_BUFFER = 10_000
 
 HISTORY_KEPT = 1_000
 """Handled messages that `history()` can show, at most."""
-
-MARK_WITHIN_S = 5.0
-"""How long `drain` waits for the broker to say that it has sent everything."""
 
 _SLICE_S = 0.05
 """Longest single wait of the background listener: so long a call from another thread waits, and for
@@ -60,17 +59,15 @@ class Subscriber:
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self.name = f"subscriber-{secrets.token_hex(2)}" if name is None else name
+        self._home = Home(f"Subscriber {self.name!r}")
         self._lab = lab
         self._max_bytes = max_bytes
         self._subscription: Subscription | None = None
         self._ledger = Ledger(self.name, lab)
-        self._intake = Intake(self._ledger, buffer, overflow, max_bytes)
-        self._history: deque[Incoming] = deque(maxlen=min(buffer, HISTORY_KEPT))
-        self._dispatch = Dispatch()
+        self._delivery = Delivery(self._ledger, min(buffer, HISTORY_KEPT))
+        self._intake = Intake(self._ledger, buffer, overflow, max_bytes, self._delivery.tell)
         self._handled_before_listening = 0
         self._background = Background(f"labkit subscriber {self.name}", self._listen_step)
-
-    # --- connection ---------------------------------------------------------------------------
 
     def connect(self) -> Self:
         """Open a connection of its own.
@@ -78,6 +75,7 @@ class Subscriber:
         Raises:
             BrokerUnavailable: no broker answers.
         """
+        self._home.require()
         if self._subscription is None:
             self._subscription = self._lab.open_subscription()
             self._ledger.about_us(Action.CONNECTED)
@@ -85,6 +83,8 @@ class Subscriber:
 
     def disconnect(self) -> None:
         """Stop listening and give the connection back. The broker stays open."""
+        if not self._home.here:
+            return
         try:
             self.stop()
         except NotConnected:
@@ -120,11 +120,13 @@ class Subscriber:
         """Stop listening to these patterns."""
         self._change(patterns, pattern=True, add=False)
 
-    # --- who gets what ------------------------------------------------------------------------
-
     def set_message_callback(self, callback: Handler | None) -> None:
         """Call `callback(channel, message)` for every message that no route takes."""
-        self._dispatch.set_callback(callback)
+        self._delivery.dispatch.set_callback(callback)
+
+    def set_gap_callback(self, callback: GapHandler | None) -> None:
+        """Call `callback(gap)` when the connection is lost and when it is back (`gap.ended`)."""
+        self._delivery.dispatch.set_gap_callback(callback)
 
     def route(
         self,
@@ -140,13 +142,11 @@ class Subscriber:
         """
         if handler is None:
             raise ConfigurationError('A route needs a handler: route("alerts.*", handler).')
-        self._dispatch.add_route(channel, type, handler)
+        self._delivery.dispatch.add_route(channel, type, handler)
 
     def filter(self, predicate: Predicate) -> None:
         """Handle only messages for which `predicate(message)` is true; the others are counted."""
-        self._dispatch.add_filter(predicate)
-
-    # --- step by step -------------------------------------------------------------------------
+        self._delivery.dispatch.add_filter(predicate)
 
     def drain(self, max_messages: int | None = None, timeout: float = 0.0) -> Inbox:
         """Receive all that was published before this call, and handle it.
@@ -171,10 +171,16 @@ class Subscriber:
         deadline = time.monotonic() + timeout
         handled = Inbox()
         wanted = 1 if max_messages is None else max_messages
+        arrived = False
         while True:
-            caught_up = self._receive_published(subscription)
+            here = len(handled) + len(self._intake.waiting)
+            caught_up = (arrived and here == max_messages) or receive_published(
+                subscription, self._intake
+            )
             while self._intake.waiting and (max_messages is None or len(handled) < max_messages):
-                handled += self._handle_next()
+                incoming = self._intake.waiting.popleft()
+                if self._delivery.handle(incoming):
+                    handled.append(incoming)
                 if self._subscription is not subscription:  # a handler has disconnected us
                     return handled
             left = deadline - time.monotonic()
@@ -182,7 +188,7 @@ class Subscriber:
                 if caught_up or max_messages is not None or not subscription.connected:
                     return handled
             elif caught_up or not subscription.connected:
-                self._receive_one(subscription, left)
+                arrived = receive(subscription, self._intake, left) > 0
 
     def inject(self, channel: str, content: Any, *, type: str | None = None) -> Inbox:
         """Handle a message as if it had arrived on `channel`, without any broker.
@@ -195,17 +201,9 @@ class Subscriber:
         Returns:
             the message, unless it was unreadable or filtered out.
         """
-        if isinstance(content, bytes):
-            body = content
-        elif isinstance(content, Message):
-            body = content.encode(self._max_bytes)
-        else:
-            body = Message.new(
-                type or "message", content, sender="inject", clock=self._lab.clock
-            ).encode(self._max_bytes)
+        self._home.require()
+        body = body_of(content, type, self._lab.clock, self._max_bytes)
         return self._background.run(lambda: self._handle_injected(Received(channel, body)))
-
-    # --- in the background --------------------------------------------------------------------
 
     def listen(self) -> None:
         """Receive and handle in a background thread, until `stop()` or `disconnect()`.
@@ -226,7 +224,7 @@ class Subscriber:
         Raises:
             Exception: what has ended the listening before: `BufferFull` with `overflow="error"`.
         """
-        return self._background.stop(timeout)
+        return not self._home.here or self._background.stop(timeout)
 
     @property
     def listening(self) -> bool:
@@ -235,17 +233,17 @@ class Subscriber:
 
     def wait_for(self, count: int, timeout: float = 5.0) -> bool:
         """Wait until `listen()` has handled `count` messages; False after `timeout` seconds."""
+        self._home.require()
         enough = self._handled_before_listening + count
         return self._background.wait_until(lambda: self._ledger.tally["handled"] >= enough, timeout)
 
-    # --- what happened ------------------------------------------------------------------------
-
     def history(self) -> Inbox:
         """The last messages handled, oldest first, at most `HISTORY_KEPT`."""
-        return Inbox(list(self._history))
+        return Inbox(list(self._delivery.history))
 
     def stats(self) -> SubscriberStatistics:
         """Counts per channel, bytes, rate, losses, gaps, errors, latency, up to now."""
+        self._home.require()
         return self._ledger.tally.subscriber(self.name)
 
     def __enter__(self) -> Self:
@@ -255,17 +253,15 @@ class Subscriber:
         self.disconnect()
 
     def __repr__(self) -> str:
-        if self._subscription is None:
-            state = "not connected"
-        elif not self._subscription.connected:
-            state = "connection lost, coming back"
-        else:
-            state = "listening" if self.listening else "connected"
+        if not self._home.here:
+            return repr(self._home)
+        state = "listening" if self.listening else "connected"
+        if not self.connected:
+            state = "connection lost, coming back" if self._subscription else "not connected"
         return f"<Subscriber {self.name!r}: {state}, {self._ledger.tally['handled']:,} handled>"
 
-    # --- inside -------------------------------------------------------------------------------
-
     def _require_connected(self) -> Subscription:
+        self._home.require()
         if self._subscription is None:
             raise NotConnected(
                 f"Subscriber {self.name!r} is not connected. Call connect() first, or use "
@@ -283,67 +279,17 @@ class Subscriber:
             self._ledger.about_us(Action.SUBSCRIBED if add else Action.UNSUBSCRIBED, name)
 
     def _listen_step(self) -> None:
-        """One step of the background thread: take in what is there, handle one."""
-        subscription = self._require_connected()
-        if not self._intake.waiting:
-            self._receive_one(subscription, _SLICE_S)
-        self._receive_waiting(subscription)
-        if self._intake.waiting:
-            self._handle_next()
-
-    def _receive_published(self, subscription: Subscription) -> bool:
-        """Take in all that was published before now; False if the buffer is full before that."""
-        self._receive_waiting(subscription)  # before we ask: asking a closed peer destroys the rest
-        mark = subscription.mark()
-        deadline = time.monotonic() + MARK_WITHIN_S
-        while mark and subscription.connected and time.monotonic() < deadline:
-            if self._intake.must_wait:
-                return False
-            item = subscription.poll(deadline - time.monotonic())
-            if isinstance(item, Mark):
-                if item.number >= mark:
-                    return True
-            elif item is not None:
-                self._intake.take(item)
-                if isinstance(item, Gap):
-                    mark = subscription.mark()  # the old one went with the old connection
-        return True
-
-    def _receive_waiting(self, subscription: Subscription) -> None:
-        """Take in what is here already, at most one buffer full."""
-        for _ in range(self._intake.capacity):
-            if self._intake.must_wait or not self._receive_one(subscription, 0.0):
+        """One step of the background thread: take in what is there, and handle it."""
+        subscription, intake = self._require_connected(), self._intake
+        if not intake.waiting:
+            receive(subscription, intake, _SLICE_S)
+        receive_waiting(subscription, intake)
+        until = time.monotonic() + _SLICE_S
+        while intake.waiting:
+            self._delivery.handle(intake.waiting.popleft())
+            if self._background.is_wanted or time.monotonic() > until:
                 return
-
-    def _receive_one(self, subscription: Subscription, timeout: float) -> bool:
-        item = subscription.poll(timeout)
-        if item is None or isinstance(item, Mark):
-            return item is not None
-        self._intake.take(item)
-        return True
 
     def _handle_injected(self, item: Received) -> Inbox:
         incoming = self._intake.read(item)
-        return Inbox() if incoming is None else self._handle(incoming)
-
-    def _handle_next(self) -> Inbox:
-        return self._handle(self._intake.waiting.popleft())
-
-    def _handle(self, incoming: Incoming) -> Inbox:
-        """Filter, then call the handlers. An exception in one is counted and ends nothing."""
-        try:
-            if not self._dispatch.wants(incoming.message):
-                self._ledger.filtered(incoming)
-                return Inbox()
-        except Exception as error:
-            self._ledger.failed(incoming, error)
-            return Inbox()
-        self._ledger.delivered(incoming)
-        for handler in self._dispatch.handlers(incoming):
-            try:
-                handler(incoming.channel, incoming.message)
-            except (Exception, SystemExit) as error:
-                self._ledger.failed(incoming, error)
-        self._history.append(incoming)
-        self._ledger.tally.add(incoming.channel, handled=1)
-        return Inbox([incoming])
+        return Inbox([incoming] if incoming and self._delivery.handle(incoming) else [])
