@@ -107,9 +107,40 @@ def look_of(channel: str) -> Look:
     """
     with _lock:
         number = _seen.setdefault(channel, len(_seen))
+    return series_look(number)
+
+
+_BROKERS = {
+    "redis": Look("#0072B2", None, "o"),
+    "embedded": Look("#009E73", (5.0, 2.0), "s"),
+    "rabbitmq": Look("#CC79A7", (6.0, 2.0, 1.4, 2.0), "^"),
+    "kafka": Look("#000000", (1.6, 1.6), "D"),
+    "mqtt": Look("#E69F00", (9.0, 2.5), "v"),
+}
+
+
+def broker_look(name: str) -> Look | None:
+    """The look of a broker that labkit knows: always the same; None for others."""
+    return _BROKERS.get(name.lower())
+
+
+def series_look(number: int) -> Look:
+    """The look of the series number so-and-so of one picture, from 0.
+
+    The first six differ in colour and marker, the first twelve in colour or line style.
+    """
     position, turn = number % len(COLOURS), number // len(COLOURS)
-    dashes = DASHES[(position + turn) % len(DASHES)]
-    return Look(COLOURS[position], dashes, MARKERS[(position + turn) % len(MARKERS)])
+    return Look(
+        COLOURS[position],
+        DASHES[(position + turn) % len(DASHES)],
+        MARKERS[(position + turn) % len(MARKERS)],
+    )
+
+
+def lighter(colour: str, share: float = 0.5) -> str:
+    """A colour mixed with white paper: `share` is how much of the paper."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(c + (255 - c) * share):02x}" for c in parts)
 
 
 def worker_colour(name: str) -> str:
