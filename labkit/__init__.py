@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labkit.connection import connect
     from labkit.errors import LabkitError
     from labkit.message import Message
+    from labkit.patterns.event_stream import Event, EventStream, NewEvent, Projection
     from labkit.patterns.pubsub import Incoming, Publisher, Subscriber
     from labkit.patterns.request_reply import Requester, Responder
     from labkit.patterns.work_queue import (
@@ -45,13 +46,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "Action": "labkit.trace",
     "Backoff": "labkit.backoff",
+    "Event": "labkit.patterns.event_stream",
+    "EventStream": "labkit.patterns.event_stream",
     "Gap": "labkit.broker",
     "Incoming": "labkit.patterns.pubsub",
     "LabkitError": "labkit.errors",
     "Message": "labkit.message",
+    "NewEvent": "labkit.patterns.event_stream",
     "NewTask": "labkit.patterns.work_queue",
     "OnceStore": "labkit.patterns.work_queue",
     "Priority": "labkit.broker",
+    "Projection": "labkit.patterns.event_stream",
     "Publisher": "labkit.patterns.pubsub",
     "Receipt": "labkit.broker",
     "Reject": "labkit.patterns.work_queue",
@@ -75,13 +80,17 @@ _MODULES = ("channels", "errors", "families")
 __all__ = [
     "Action",
     "Backoff",
+    "Event",
+    "EventStream",
     "Gap",
     "Incoming",
     "LabkitError",
     "Message",
+    "NewEvent",
     "NewTask",
     "OnceStore",
     "Priority",
+    "Projection",
     "Publisher",
     "Receipt",
     "Reject",

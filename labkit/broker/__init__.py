@@ -7,6 +7,7 @@ broker keeps.
 """
 
 from labkit.broker.base import Broker, Capabilities, Capability, CommandLog, Support
+from labkit.broker.entry import Appended, Cursor, Entry, Extent, NewEntry, Position
 from labkit.broker.lab import Lab
 from labkit.broker.pubsub import (
     Gap,
@@ -32,21 +33,47 @@ from labkit.broker.queue import (
     Recovered,
 )
 from labkit.broker.reply import ReplyBroker, ReplyInbox, Sent, Service
+from labkit.broker.stream import (
+    BrokerStream,
+    Committed,
+    Doomed,
+    Given,
+    GroupMember,
+    GroupState,
+    Holding,
+    Place,
+    StreamBroker,
+    StreamGroup,
+)
 
 __all__ = [
+    "Appended",
     "Broker",
     "BrokerQueue",
+    "BrokerStream",
     "Capabilities",
     "Capability",
     "CommandLog",
+    "Committed",
+    "Cursor",
     "DeadItem",
     "Delivery",
     "Depth",
+    "Doomed",
+    "Entry",
+    "Extent",
     "Gap",
+    "Given",
+    "GroupMember",
+    "GroupState",
     "Handover",
+    "Holding",
     "Lab",
     "Mark",
+    "NewEntry",
+    "Place",
     "Polled",
+    "Position",
     "Priority",
     "PubSubBroker",
     "QueueBroker",
@@ -60,6 +87,8 @@ __all__ = [
     "ReplyInbox",
     "Sent",
     "Service",
+    "StreamBroker",
+    "StreamGroup",
     "Subscription",
     "Support",
     "Unsubscribed",

@@ -29,7 +29,19 @@ def parts(*names: str) -> set[str]:
 
 
 GROUND = parts(
-    *("errors", "message", "trace", "data", "clock", "channels", "families", "backoff", "_html")
+    *(
+        "errors",
+        "message",
+        "trace",
+        "data",
+        "clock",
+        "channels",
+        "families",
+        "backoff",
+        "_html",
+        "_json",
+        "_words",
+    )
 )
 CONTRACT = GROUND | parts("broker")
 STANDING = CONTRACT | parts("connection", "options", "patterns", "measure", "plots", "servers")

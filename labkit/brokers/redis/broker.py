@@ -14,18 +14,17 @@ from labkit.broker import (
     Receipt,
     Support,
 )
-from labkit.brokers.redis import queues
-from labkit.brokers.redis.client import REFUSALS, ExchangeBroken, RedisClient, Reply
+from labkit.brokers.redis import publishing, queues
+from labkit.brokers.redis.client import RedisClient, Reply
+from labkit.brokers.redis.log import CAPABILITIES as LOG_CAPABILITIES
+from labkit.brokers.redis.log import RedisStream
 from labkit.brokers.redis.pubsub import RedisSubscription
 from labkit.brokers.redis.queue import RedisQueue
 from labkit.brokers.redis.reply import RedisInbox, RedisService, ReplyLine
 from labkit.clock import Clock
-from labkit.errors import BatchError, BrokerUnavailable, NotSupported
+from labkit.errors import NotSupported
 from labkit.options import Options
 from labkit.trace import Trace
-
-BATCH_SIZE = 500
-"""Commands in one round trip: enough to hide its cost, few enough to know what went."""
 
 
 def open_broker(
@@ -107,22 +106,8 @@ class RedisBroker:
         return Receipt(channel, int(reply))
 
     def publish_many(self, items: Sequence[tuple[str, bytes]]) -> list[Receipt]:
-        """PUBLISH many bodies, `BATCH_SIZE` to a round trip."""
-        replies: list[Reply] = []
-        for start in range(0, len(items), BATCH_SIZE):
-            chunk = items[start : start + BATCH_SIZE]
-            commands = [("PUBLISH", self.namespace + channel, body) for channel, body in chunk]
-            try:
-                replies += self._client.exchange(*commands)
-            except ExchangeBroken as broken:
-                replies += broken.replies
-                raise _batch_error(broken.cause, replies, start + len(chunk), len(items)) from None
-            except BrokerUnavailable as error:
-                raise _batch_error(error, replies, start, len(items)) from None
-        if any(isinstance(reply, REFUSALS) for reply in replies):
-            first = next(r for r in replies if isinstance(r, REFUSALS))
-            raise _batch_error(first, replies, len(items), len(items))
-        return [Receipt(channel, int(r)) for (channel, _), r in zip(items, replies, strict=True)]
+        """PUBLISH many bodies; `publishing` says how."""
+        return publishing.publish_many(self._client, items)
 
     def open_subscription(self) -> RedisSubscription:
         """A new listener, on a connection of its own."""
@@ -156,6 +141,10 @@ class RedisBroker:
         """RPUSH to an inbox; False if it is closed or forgotten."""
         return self._replies.send(address, body)
 
+    def open_stream(self, name: str) -> RedisStream:
+        """The stream of that name, as Redis' own clients see it."""
+        return RedisStream(self._client, name)
+
     def close(self) -> None:
         """Let go of every connection, and of a server that `connect` started."""
         try:
@@ -173,19 +162,6 @@ class RedisBroker:
     def __repr__(self) -> str:
         space = f", namespace {self.namespace!r}" if self.namespace else ""
         return f"<{self.name} at {self.url}{space}>"
-
-
-def _batch_error(
-    reason: Exception, replies: Sequence[Reply], reached: int, total: int
-) -> BatchError:
-    """`replies` came; up to `reached` was on its way; the rest of `total` never left."""
-    refused = [i for i, reply in enumerate(replies) if isinstance(reply, REFUSALS)]
-    return BatchError(
-        str(reason) if isinstance(reason, BrokerUnavailable) else f"Redis refused: {reason}.",
-        sent=[i for i in range(len(replies)) if i not in set(refused)],
-        unknown=range(len(replies), reached),
-        unsent=[*refused, *range(reached, total)],
-    )
 
 
 def _server_name(reply: Reply) -> str:
@@ -221,6 +197,7 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
                 "Pub/Sub ignores the database number; use a namespace.",
             ),
             *queues.CAPABILITIES,
+            *LOG_CAPABILITIES,
             Capability(
                 "request/reply",
                 Support.EMULATED,

@@ -1,0 +1,162 @@
+"""One member of a consumer group: what Redis gave it, and what it has not committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from labkit.broker import Committed, Cursor, Entry, Given, Position
+from labkit.brokers.redis import log_rows
+from labkit.brokers.redis.client import Command, RedisClient
+from labkit.brokers.redis.log_calls import Forgotten, ask
+from labkit.brokers.redis.log_rows import Pending, position
+from labkit.brokers.redis.log_scripts import COMMIT, LEAVE, TAKE
+from labkit.brokers.redis.log_wait import wait_for
+from labkit.brokers.redis.scripts import Argument
+from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
+
+if TYPE_CHECKING:
+    from labkit.brokers.redis.log_group import RedisGroup
+
+PAGE = 500
+"""Entries committed in one round trip."""
+
+SHOWN_IDS = 8
+"""Of those, so many are told in `broker.commands()`."""
+
+
+class RedisMember:
+    """One consumer; the contract is `labkit.broker.GroupMember`."""
+
+    def __init__(self, client: RedisClient, group: RedisGroup, name: str) -> None:
+        self._client = client
+        self._group = group
+        self._name = name
+        self._held: dict[str, None] = {}  # given here and not committed
+        self._furthest: tuple[int, ...] = ()  # of those
+        self._mixed = False  # they are not in order: some were claimed
+        self._unsure = True  # it may hold what never arrived here, or what one of its name held
+        self._maybe_done: set[str] = set()  # a commit of these got no answer
+        self._closed = False
+
+    def poll(self, count: int, timeout: float) -> Given:
+        """XCLAIM of what it is owed, else XREADGROUP."""
+        if self._closed:
+            raise NotConnected("This member has left its group. Call group.join() again.")
+        try:
+            if self._unsure and (owed := self._owed(count)):
+                return owed
+            return self._keep(Given(self._read_new(count, timeout)))
+        except Forgotten:
+            self._held.clear()
+            self._group.create(log_rows.BEGINNING)
+            return Given(forgotten=True)
+        except BaseException:
+            self._unsure = True
+            raise
+
+    def commit(self, cursor: Cursor) -> Committed:
+        """XACK of all that it was given up to there."""
+        if 0 not in cursor:
+            return Committed(0)
+        last = cursor[0].order
+        if last >= self._furthest:  # all of it, as most do
+            return self._commit(list(self._held))
+        return self._commit([entry for entry in self._held if Position(entry).order <= last])
+
+    def acknowledge(self, positions: Sequence[Position]) -> Committed:
+        """XACK of these."""
+        return self._commit(sorted((place.text for place in positions), key=_order))
+
+    def claim_stale(self, idle: float, count: int) -> Given:
+        """XPENDING to find them, XCLAIM to have them."""
+        idle_ms = max(0, round(idle * 1000))
+        rows = self._group.pending_of_others(self._name)
+        try:
+            return self._keep(self._take((r for r in rows if r.idle_ms >= idle_ms), idle_ms, count))
+        except Forgotten:
+            return Given(forgotten=True)
+        except BaseException:
+            self._unsure = True
+            raise
+
+    def close(self) -> None:
+        """XGROUP DELCONSUMER, if it holds nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._group.run(LEAVE, self._group.name, self._name)
+        except (Forgotten, BrokerUnavailable, BrokerRefused, NotConnected):
+            return  # its name stays in the list of members; its entries can be claimed
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _read_new(self, count: int, timeout: float) -> list[Entry]:
+        start: Command = ("XREADGROUP", "GROUP", self._group.name, self._name, "COUNT", count)
+
+        def read(*block: Argument) -> list[Entry]:
+            command = (*start, *block, "STREAMS", self._group.key, ">")
+            reply = ask(self._client, command)
+            if not reply:
+                return []
+            self._client.log(command)
+            return log_rows.entries(reply[0][1], attempt=1)
+
+        return wait_for(self._client, read, lambda ms: read("BLOCK", ms), timeout)
+
+    def _owed(self, count: int) -> Given | None:
+        """What Redis says is ours, and we do not have; None for nothing."""
+        rows = (r for r in self._group.pending_of(self._name) if r.id not in self._held)
+        given = self._take(rows, 0, count)
+        if len(given.entries) + len(given.gone) < count:
+            self._unsure = False
+        return self._keep(given) if given.entries or given.gone else None
+
+    def _take(self, rows: Iterator[Pending], idle_ms: int, count: int) -> Given:
+        ids = [row.id for row, _ in zip(rows, range(count), strict=False)]
+        taken: list[Entry] = []
+        gone: list[Position] = []
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            arguments: tuple[Argument, ...] = (self._group.name, self._name, idle_ms, *page)
+            found, attempts, destroyed = self._group.run(TAKE, *arguments, quiet=False)
+            taken += (
+                Entry(e.position, e.body, e.key, e.revision, int(attempt), e.more)
+                for e, attempt in zip(log_rows.entries(found), attempts, strict=True)
+            )
+            gone += map(position, destroyed)
+        return Given(taken, gone)
+
+    def _keep(self, given: Given) -> Given:
+        if given.entries:
+            first, last = given.entries[0].position.order, given.entries[-1].position.order
+            self._mixed = self._mixed or first < self._furthest
+            self._furthest = max(self._furthest, last)
+            self._held.update((entry.position.text, None) for entry in given.entries)
+        return given
+
+    def _commit(self, ids: Sequence[str]) -> Committed:
+        late: list[Position] = []
+        if self._mixed:
+            ids = sorted(ids, key=_order)
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            try:
+                answer = self._group.run(COMMIT, self._group.name, self._name, *page)
+            except Forgotten:
+                answer = [entry.encode() for entry in page]
+            except BaseException:
+                self._maybe_done.update(page)
+                raise
+            self._client.log(COMMIT.shown(self._group.name, self._name, *page[:SHOWN_IDS]))
+            late += (place for place in map(position, answer) if place.text not in self._maybe_done)
+            self._maybe_done.difference_update(page)
+            for entry in page:
+                self._held.pop(entry, None)
+        self._mixed = self._mixed and bool(self._held)
+        return Committed(len(ids) - len(late), tuple(late))
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return Position(entry_id).order

@@ -1,0 +1,124 @@
+"""What a stream's users write down: each thing once in the counts and once in the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labkit.broker import Broker, Entry
+from labkit.errors import describe
+from labkit.message import Message
+from labkit.patterns.event_stream.event import Event, Events, UnreadableEvent, read_entry
+from labkit.patterns.statistics import ErrorRecord, Latency, Tally
+from labkit.trace import Action
+
+BROKER = "broker"
+
+
+class Ledger:
+    """The books of a stream, or of one of its readers."""
+
+    def __init__(self, name: str, stream: str, lab: Broker, max_bytes: int) -> None:
+        self.tally = Tally()
+        self.name = name
+        self._stream = stream
+        self._clock = lab.clock
+        self._trace = lab.trace
+        self._max_bytes = max_bytes
+
+    @property
+    def tracing(self) -> bool:
+        """Whether it is worth while to say what happened to each event."""
+        return self._trace.enabled
+
+    def read(self, entries: Sequence[Entry]) -> Events:
+        """Entries were read: they become events, or are unreadable."""
+        found = self.read_in_place(entries)
+        unreadable = [item for item in found if isinstance(item, UnreadableEvent)]
+        if not unreadable:
+            return Events(found)  # type: ignore[arg-type]
+        return Events((item for item in found if isinstance(item, Event)), unreadable)
+
+    def read_in_place(self, entries: Sequence[Entry]) -> list[Event | UnreadableEvent]:
+        """The same, in their order."""
+        found = [read_entry(entry, self._stream, self._max_bytes) for entry in entries]
+        for item in found:
+            if type(item) is UnreadableEvent:
+                self._keep(item)
+        return found
+
+    def delivered(self, entries: Sequence[Entry], *, claimed: bool = False) -> Events:
+        """Entries were given to us as a member of a group, or claimed."""
+        if not entries:
+            return Events()
+        now_ns = self._clock.monotonic_ns()
+        events = self.read(entries)
+        self.tally.add(
+            self._stream,
+            messages=len(entries),
+            bytes=sum(len(entry.body or b"") for entry in entries),
+            redelivered=sum(1 for entry in entries if entry.attempt and entry.attempt > 1),
+            claimed=len(entries) if claimed else 0,
+        )
+        self.tally.seen_at(now_ns)
+        self._measure(events, now_ns)
+        if self.tracing:
+            for event in events:
+                self._delivered(event, claimed)
+        return events
+
+    def about(
+        self, action: Action, event: Event, detail: str = "", *, actor: str | None = None
+    ) -> None:
+        """Something that happened to an event."""
+        self.about_message(action, event.message, detail, actor or self.name)
+
+    def about_message(self, action: Action, message: Message, detail: str, actor: str) -> None:
+        """Something that happened to an event, or to what is to become one."""
+        self._trace.record(
+            actor,
+            action,
+            channel=self._stream,
+            message_id=message.id,
+            label=message.label,
+            detail=detail,
+        )
+
+    def about_us(self, action: Action, detail: str = "") -> None:
+        """Something that we did, or that happened to us."""
+        self._trace.record(self.name, action, channel=self._stream, detail=detail)
+
+    def raised(self, error: BaseException, message_id: str | None = None) -> None:
+        """Something went wrong."""
+        self.tally.errors.append(ErrorRecord(self._stream, message_id, describe(error)))
+
+    def latency(self) -> Latency | None:
+        """From appending to delivery."""
+        return Latency.of(list(self.tally.latencies_ns))
+
+    def _keep(self, error: UnreadableEvent) -> None:
+        self.tally.add(self._stream, unreadable=1)
+        self.tally.decode_errors.append(error)
+        if self.tracing:
+            self.about_us(Action.UNREADABLE, error.reason)
+
+    def _delivered(self, event: Event, claimed: bool) -> None:
+        again = (event.attempt or 1) > 1
+        action = Action.CLAIMED if claimed else Action.REDELIVERED if again else Action.DELIVERED
+        self.about(action, event, f"attempt {event.attempt}" if again else "")
+
+    def _measure(self, events: Sequence[Event], now_ns: int) -> None:
+        """The latencies of those that were appended on our clock."""
+        ours = f"{self._clock.id}."
+        good, bad = "", ""  # most events of a batch are of one writer
+        latencies = self.tally.latencies_ns
+        for event in events:
+            facts = event.message.metadata
+            epoch = facts.get("epoch", "")
+            if epoch != good:
+                if epoch == bad or not (type(epoch) is str and epoch.startswith(ours)):
+                    bad = epoch
+                    continue
+                good = epoch
+            sent_ns = facts.get("sent_ns")
+            if epoch and type(sent_ns) is int:
+                latencies.append(now_ns - sent_ns)
