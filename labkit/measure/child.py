@@ -123,6 +123,7 @@ def publish(lab: Lab, setup: dict[str, Any], orders: Orders) -> None:
             **rows_of(recorder),
             lags=generator.lags.as_json(),
             ended_ns=generator.ended_ns,
+            last_number=generator.last_number,
             broke=generator.broke,
             interrupted=generator.interrupted,
             send_errors=tracker.send_errors,
@@ -151,7 +152,7 @@ def attend(lab: Lab, setup: dict[str, Any], orders: Orders) -> None:
     try:
         recorder = _recorder(setup, publishers=setup["publishers"])
         seen = Seen(recorder, setup["capacity"])
-        orders.report = lambda: {"taken": seen.taken}
+        orders.report = lambda: {"taken": seen.taken, "highest": list(seen.highest.values())}
         if not _begin(orders):
             return
         seen.start_ns = orders.start_ns
@@ -183,7 +184,7 @@ class Seen:
         self.start_ns = 0
         self.taken = self.duplicates = self.out_of_order = 0
         self._recorder = recorder
-        self._highest: dict[int, int] = {}  # by publisher
+        self.highest: dict[int, int] = {}  # by publisher
         self._missing: set[int] = set()
 
     def arrived(self, end: int, body: bytes) -> None:
@@ -192,12 +193,12 @@ class Seen:
         now = time.monotonic_ns() - self.start_ns
         number, intended, sent = bodies_of.unpack(body)
         publisher = number >> bodies_of.NUMBER_BITS
-        highest = self._highest.get(publisher, (publisher << bodies_of.NUMBER_BITS) - 1)
+        highest = self.highest.get(publisher, (publisher << bodies_of.NUMBER_BITS) - 1)
         self.taken += 1
         if number > highest:
             if number > highest + 1:
                 self._missing.update(range(highest + 1, number))
-            self._highest[publisher] = number
+            self.highest[publisher] = number
         elif number in self._missing:
             self._missing.discard(number)
             self.out_of_order += 1

@@ -85,6 +85,11 @@ class Generator:
         self._last_error = ""
         gc.collect()  # not while the clock runs
 
+    @property
+    def last_number(self) -> int:
+        """The number of the last operation; one before the first if there was none."""
+        return self._next - 1
+
     def run(self) -> None:
         """Until the time is up and everything is done or given up, or until told to stop."""
         schedule = self._pace.schedule

@@ -139,12 +139,12 @@ def measure_in_processes(lab: Lab, options: TrialOptions) -> Outcome:
             child.order("start", at_ns=start_ns)
         with freezing(options.stall, clock, start_ns, options.warmup_ns):
             sent, interrupted = _sendings(near, options)
-        _wait_for_arrivals(far, sent, options)
+        given_up = _wait_for_arrivals(far, sent, options)
         taken = _takings(far)
         for child in near:
             child.order("stop")
     outcome = joined(sent, taken, options)
-    outcome.interrupted = outcome.interrupted or interrupted
+    outcome.interrupted = outcome.interrupted or interrupted or given_up
     return outcome
 
 
@@ -199,22 +199,34 @@ def _report(child: Child, patience: float) -> Report:
     return Report(said, base64.b85decode(said["rows"]))
 
 
-def _wait_for_arrivals(far: Sequence[Child], sent: Sequence[Report], options: TrialOptions) -> None:
-    """Until everybody has what is on its way, or the time-out has passed since the end."""
+def _wait_for_arrivals(far: Sequence[Child], sent: Sequence[Report], options: TrialOptions) -> bool:
+    """Until everybody has what is on its way, or the time-out has passed since the end.
+
+    True if Ctrl+C ended the wait.
+    """
     if options.pattern == "rpc":
-        return  # those who asked have waited for their replies
+        return False  # those who asked have waited for their replies
     expected = sum(report.sent for report in sent)
+    last = {report.facts["last_number"] for report in sent}
     each_gets_all = options.pattern == "pubsub"
     deadline = time.monotonic() + options.timeout
-    with contextlib.suppress(KeyboardInterrupt, LabkitError):
+    try:
         while time.monotonic() < deadline:
-            taken = []
             for child in far:
                 child.order("report")
-                taken.append(int(child.hear("report", ENDS_WITHIN_S)["taken"]))
-            if (min(taken) if each_gets_all else sum(taken)) >= expected:
-                return
+            told = [child.hear("report", ENDS_WITHIN_S) for child in far]
+            if each_gets_all:  # in order: who has each publisher's last one has what there is
+                arrived = all(last <= set(one["highest"]) for one in told)
+            else:
+                arrived = sum(one["taken"] for one in told) >= expected
+            if arrived:
+                break
             time.sleep(_ASK_EVERY_S)
+    except LabkitError:
+        pass  # who said nothing is asked once more, and counts as dead then
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _takings(far: Sequence[Child]) -> list[Report | LabkitError]:

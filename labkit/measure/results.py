@@ -146,10 +146,14 @@ class Measurements:
             notes=about["notes"],
         )
 
+    def _count(self) -> str:
+        count = len(self.trials)
+        return f"{count} trial{'' if count == 1 else 's'}"
+
     def __repr__(self) -> str:
         bad = int((~self.trials["valid"]).sum())
         where = self.environment.get("broker", "")
-        head = f"Measurements({len(self.trials)} trials, {bad} not valid{where and ', '}{where})"
+        head = f"Measurements({self._count()}, {bad} not valid{where and ', '}{where})"
         return "\n".join([head, *self.notes])
 
     def _repr_html_(self) -> str:
@@ -161,7 +165,7 @@ class Measurements:
         more = len(self.trials) - _SHOWN
         caption = "; ".join(
             [
-                f"{len(self.trials)} trials on {self.environment.get('broker', '?')}",
+                f"{self._count()} on {self.environment.get('broker', '?')}",
                 *([f"{more} more rows in .trials"] if more > 0 else []),
                 *self.notes,
             ]

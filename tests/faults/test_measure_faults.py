@@ -183,7 +183,7 @@ def test_a_slow_subscriber_that_is_cut_off_loses_exactly_what_the_server_did_not
             size=50_000,
             seconds=1,
             warmup=0,
-            timeout=15,
+            timeout=6,
             work=0.003,
             processes=True,
         )
