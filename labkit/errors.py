@@ -114,6 +114,7 @@ class BatchError(LabkitError):
         unknown: on their way when the connection broke; the broker may have them or not.
         unsent: these never left; sending them again is safe.
         duplicates: the broker refused these, because tasks of their ids are in already.
+        returned: those of `sent` that the broker had nobody for, and said so (RabbitMQ does).
     """
 
     def __init__(
@@ -124,11 +125,13 @@ class BatchError(LabkitError):
         unknown: Sequence[int] = (),
         unsent: Sequence[int] = (),
         duplicates: Sequence[int] = (),
+        returned: Sequence[int] = (),
     ) -> None:
         self.sent = tuple(sent)
         self.unknown = tuple(unknown)
         self.unsent = tuple(unsent)
         self.duplicates = tuple(duplicates)
+        self.returned = tuple(returned)
         total = len(sent) + len(unknown) + len(unsent) + len(duplicates)
         twice = f", {len(duplicates)} in already (.duplicates)" if duplicates else ""
         super().__init__(

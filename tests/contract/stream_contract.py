@@ -17,7 +17,7 @@ import pytest
 from helpers import eventually
 
 from labkit import Event, EventStream, Message, NewEvent, Projection
-from labkit.broker import Position, StreamBroker, Support
+from labkit.broker import NewEntry, Position, StreamBroker, Support
 from labkit.errors import (
     BatchError,
     ConfigurationError,
@@ -57,6 +57,9 @@ class StreamContract:
     """Fixtures to be given: `lab`, a new and empty place on a broker."""
 
     quiet_s = 0.3  # after so long without an event, none is on its way
+
+    def settle(self, group: Group, *members: Any) -> None:
+        """Where members have to be given partitions first: until each has some."""
 
     @pytest.fixture
     def stream(self, lab: StreamBroker) -> EventStream:
@@ -182,8 +185,12 @@ class StreamContract:
         EventStream(lab, "other").append(1)
         assert stream.read() == []
 
-    def test_a_stream_can_be_deleted(self, stream: EventStream) -> None:
+    def test_a_stream_can_be_deleted(self, lab: StreamBroker, stream: EventStream) -> None:
         fill(stream, range(6))
+        if not supports(lab, "stream deletion"):
+            with pytest.raises(NotSupported):
+                stream.delete()
+            return
         stream.group("boards")
         assert stream.delete() == 6
         assert len(stream) == 0
@@ -299,10 +306,12 @@ class StreamContract:
             assert contents(poll_all(ada, 6)) == contents(poll_all(app, 6)) == list(range(6))
 
     def test_members_share_and_no_event_goes_to_two(self, stream: EventStream) -> None:
-        stream.append_many([NewEvent(n, key=f"k{n % 16}") for n in range(300)])
-        group = stream.group("boards")
+        stream.append("first", key="k")
+        group = stream.group("boards", "end")
         seen: Counter[int] = Counter()
         with group.join("ada") as ada, group.join("bob") as bob:
+            self.settle(group, ada, bob)
+            stream.append_many([NewEvent(n, key=f"k{n % 16}") for n in range(300)])
 
             def step() -> bool:
                 for member in (ada, bob):
@@ -373,8 +382,8 @@ class StreamContract:
             claimed = bob.claim_stale(0.0)
             assert contents(claimed) == [2, 3, 4, 5]
             assert {event.attempt for event in claimed} == {2}
+            assert dead.commit() == 0  # too late: another has them, and they stay with it
             assert bob.commit() == 6
-            assert dead.commit() == 0  # too late: another had them
             assert dead.stats().late == 6
             assert bob.stats().claimed == bob.stats().redelivered == 6
         assert group.lag() == 0
@@ -451,8 +460,6 @@ class StreamContract:
     def test_what_is_no_event_is_counted_and_ends_nothing(
         self, lab: StreamBroker, stream: EventStream
     ) -> None:
-        from labkit.broker import NewEntry
-
         stream.append("good", key=KEY)
         stream.log.append([NewEntry(b"\xff\x00rubbish", KEY)])
         stream.append("better", key=KEY)
@@ -472,6 +479,14 @@ class StreamContract:
             assert ada.stats().unreadable == 1
         assert group.lag() == 0
         assert lab.trace.count("unreadable", actor="ada") == 1
+
+    def test_what_is_no_event_is_not_left_uncommitted(self, stream: EventStream) -> None:
+        stream.log.append([NewEntry(b"rubbish", KEY)])
+        group = stream.group("boards")
+        with group.join("ada") as ada:
+            eventually(lambda: ada.run(lambda _: None) == 0 and ada.stats().unreadable == 1)
+            assert ada.stats().committed == 1
+        assert group.lag() == 0
 
     # --- trimming --------------------------------------------------------------------------------
 
@@ -522,13 +537,13 @@ class StreamContract:
         with group.join("ada") as ada:
             poll_all(ada, 6)
             table = stream.positions()
-            assert table["boards"].places[0].lag == 6
+            assert sum(place.lag for place in table["boards"].places) == 6
             assert len(table) == 1
             with pytest.raises(KeyError, match="boards"):
                 table["bords"]
             frame = table.to_frame()
-            assert list(frame["group"]) == ["boards"]
-            assert list(frame["lag"]) == [6]
+            assert set(frame["group"]) == {"boards"}
+            assert frame["lag"].sum() == 6
             assert "ada" in frame["members"][0]
             assert "boards" in table._repr_html_()
             assert "lag 6" in repr(table)

@@ -38,7 +38,8 @@ class ModelGroup:
 
     delivered: Position | None = None
     held: dict[Position, tuple[str, int]] = field(default_factory=dict)  # by whom, which attempt
-    new_here: dict[str, bool] = field(default_factory=dict)  # has a member not polled yet?
+    new_here: dict[str, bool] = field(default_factory=dict)  # may a member be owed something?
+    in_hand: dict[str, set[Position]] = field(default_factory=lambda: {m: set() for m in MEMBERS})
 
 
 class StreamMachine(RuleBasedStateMachine):
@@ -109,7 +110,7 @@ class StreamMachine(RuleBasedStateMachine):
         model = self.model[group]
         given = self.members[group, member].poll(count, 0.0)
         if model.new_here.get(member):
-            owed = [place for place in sorted(model.held) if model.held[place][0] == member]
+            owed = sorted(self.mine(model, member) - model.in_hand[member])
             if owed:
                 model.new_here[member] = len(owed) >= count
                 return self.check_taken(model, given, owed[:count], member)
@@ -118,6 +119,7 @@ class StreamMachine(RuleBasedStateMachine):
         assert [(e.position, e.attempt) for e in given.entries] == [(e[0], 1) for e in new]
         for place, *_ in new:
             model.held[place] = (member, 1)
+            model.in_hand[member].add(place)
             model.delivered = place
         return None
 
@@ -129,6 +131,7 @@ class StreamMachine(RuleBasedStateMachine):
         for place in expected:
             if place in there:
                 model.held[place] = (member, model.held[place][1] + 1)
+                model.in_hand[member].add(place)
         assert [(e.position, e.attempt) for e in given.entries] == [
             (place, model.held[place][1]) for place in expected if place in there
         ]
@@ -156,25 +159,21 @@ class StreamMachine(RuleBasedStateMachine):
         if not self.log:
             return
         place = self.log[which % len(self.log)][0]
-        mine = {p for p, (owner, _) in model.held.items() if owner == member}
+        mine = self.mine(model, member)
         if alone:
             answer = self.members[group, member].acknowledge([place])
             done = mine & {place}
             assert answer.late == (() if done else (place,))
         else:
-            known = {p for p in mine if p not in self.unknown(group, member)}
             answer = self.members[group, member].commit({0: place})
-            done = {p for p in known if p <= place}
+            done = {p for p in mine & model.in_hand[member] if p <= place}
             assert all(p not in mine for p in answer.late)
         assert answer.entries == len(done)
         for p in done:
             del model.held[p]
 
-    def unknown(self, group: str, member: str) -> set[Position]:
-        """What one of its name held, and it was not given yet."""
-        held = self.members[group, member]._held
-        owned = {p for p, (owner, _) in self.model[group].held.items() if owner == member}
-        return {p for p in owned if p.text not in held}
+    def mine(self, model: ModelGroup, member: str) -> set[Position]:
+        return {place for place, (owner, _) in model.held.items() if owner == member}
 
     @rule(group=st.sampled_from(GROUPS), member=st.sampled_from(MEMBERS), leaves=st.booleans())
     def die_and_join(self, group: str, member: str, leaves: bool) -> None:
@@ -182,6 +181,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.members[group, member].close()
         self.members[group, member] = self.groups[group].join(member)
         self.model[group].new_here[member] = True
+        self.model[group].in_hand[member] = set()
 
     @rule(keep=st.integers(0, 6), force=st.booleans())
     def trim(self, keep: int, force: bool) -> None:

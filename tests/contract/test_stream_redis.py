@@ -103,6 +103,18 @@ class RedisStreams(StreamContract):
             assert ada.stats().forgotten == 1
             assert ada.commit() == 6
 
+    def test_lag_does_not_count_what_was_trimmed_unread(
+        self, stream: EventStream, group: Group
+    ) -> None:
+        """Redis' own count does, for ever."""
+        with group.join("ada") as ada:
+            ada.poll(1)
+            stream.trim(keep=0, force=True)
+            fill(stream, range(3))
+            assert contents(ada.poll(1)) == [0]
+            [place] = group.state().places
+            assert (place.unread, place.pending, place.lag) == (2, 2, 4)
+
     def test_a_member_leaves_no_trace_unless_it_holds_something(self, group: Group) -> None:
         ada, bob = group.join("ada"), group.join("bob")
         ada.poll(2)

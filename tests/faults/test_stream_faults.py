@@ -18,6 +18,7 @@ from helpers import eventually
 
 import labkit
 from labkit import Event, EventStream, NewEvent, Projection
+from labkit.brokers.redis.client import ExchangeBroken
 from labkit.errors import BatchError, BrokerUnavailable, Conflict, SnapshotMismatch
 from labkit.servers import RedisServer
 
@@ -362,6 +363,34 @@ def test_a_batch_that_broke_says_which_are_in(
     assert list(dict.fromkeys(contents(stream.read()))) == ["warm", *range(2000)]
     stats = stream.stats()
     assert (stats.messages, stats.failed) == (2001, 1000)
+
+
+def test_a_batch_whose_answer_was_lost_says_which_may_be_in(
+    lab: Any, stream: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.append("warm")
+    exchange = lab._client.exchange
+    calls = []
+
+    def lose_third(*commands: Any, shown: Any = None) -> Any:
+        calls.append(commands)
+        replies = exchange(*commands, shown=shown)
+        if len(calls) == 3:
+            raise ExchangeBroken(BrokerUnavailable("the line went dead", sent=True), [])
+        return replies
+
+    monkeypatch.setattr(lab._client, "exchange", lose_third)
+    with pytest.raises(BatchError) as caught:
+        stream.append_many(range(2000))
+    monkeypatch.undo()
+    error = caught.value
+    assert (error.sent, error.unknown, error.unsent) == (
+        tuple(range(1000)),
+        tuple(range(1000, 1500)),
+        tuple(range(1500, 2000)),
+    )
+    assert contents(stream.read()) == ["warm", *range(1500)]
+    assert (stream.stats().messages, stream.stats().failed) == (1001, 1000)
 
 
 def test_a_wait_longer_than_the_time_out_of_the_connection_is_no_error(

@@ -192,6 +192,16 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
                 "Redis answers each SUBSCRIBE; labkit waits for it.",
             ),
             Capability(
+                "order across channels",
+                native,
+                "One server writes to a subscriber in the order in which it was published.",
+            ),
+            Capability(
+                "subscriber count",
+                native,
+                "PUBLISH answers how many subscriptions it wrote to at that moment.",
+            ),
+            Capability(
                 "databases apart",
                 absent,
                 "Pub/Sub ignores the database number; use a namespace.",
@@ -202,6 +212,16 @@ def _capabilities(name: str, embedded: bool) -> Capabilities:
                 "request/reply",
                 Support.EMULATED,
                 "Redis has no reply-to; labkit takes a list for a service and one for an inbox.",
+            ),
+            Capability(
+                "requests in order",
+                native,
+                "A list is taken from in the order in which it was filled.",
+            ),
+            Capability(
+                "closed inbox known",
+                Support.EMULATED,
+                "An inbox has a key that says that it is open; a script looks before it replies.",
             ),
             Capability(
                 "nobody serves, known at once",

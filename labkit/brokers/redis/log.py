@@ -232,6 +232,11 @@ CAPABILITIES: tuple[Capability, ...] = (
         "An entry's id begins with the server's time in milliseconds.",
     ),
     Capability(
+        "stream deletion",
+        Support.NATIVE,
+        "DEL takes the stream with its groups.",
+    ),
+    Capability(
         "trim",
         Support.NATIVE,
         "XTRIM destroys the oldest entries and asks nobody; labkit's script asks the groups first.",

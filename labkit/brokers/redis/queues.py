@@ -27,6 +27,11 @@ CAPABILITIES = (
         "Redis knows how long a task has been pending, not who lives: workers renew a sorted set.",
     ),
     Capability(
+        "tasks in order",
+        Support.NATIVE,
+        "Streams and lists are taken from in the order in which they were filled.",
+    ),
+    Capability(
         "delayed tasks",
         Support.EMULATED,
         "A sorted set holds them by their time; whoever takes next moves those that are due.",

@@ -122,3 +122,16 @@ class Ledger:
             sent_ns = facts.get("sent_ns")
             if epoch and type(sent_ns) is int:
                 latencies.append(now_ns - sent_ns)
+
+
+def tell_of(
+    lab: Broker, who: str, stream: str, action: Action, item: Event | UnreadableEvent, reason: str
+) -> None:
+    """One line in the trace, about what may be no event."""
+    lab.trace.record(
+        *(who, action),
+        channel=stream,
+        message_id=item.id if isinstance(item, Event) else None,
+        label=item.label if isinstance(item, Event) else "",
+        detail=f"at {item.position}" + (f": {reason}" if reason else ""),
+    )

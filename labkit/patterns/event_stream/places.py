@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 
-from labkit.broker import BrokerStream, Cursor, Entry, Position
+from labkit.broker import BrokerStream, Cursor, Position
 from labkit.errors import ConfigurationError
 from labkit.patterns.event_stream.event import Event
 
@@ -75,15 +76,52 @@ def lost_partitions(stream: BrokerStream, cursor: Cursor) -> list[int]:
     return lost
 
 
+def missed_before(
+    cursor: Cursor, seen: Mapping[int, int], stream: BrokerStream
+) -> dict[int, int] | None:
+    """In each partition how many entries went before a reader that has seen so many saw them.
+
+    None: the stream is not the one that the reader stands in.
+    """
+    if lost_partitions(stream, cursor):
+        return None
+    missed = {}
+    for extent in stream.extents():
+        before = seen.get(extent.partition, 0)
+        if extent.removed is None:
+            continue
+        if before > extent.removed + extent.length:
+            return None
+        if extent.removed > before:
+            missed[extent.partition] = extent.removed - before
+    return missed
+
+
 def reached(cursor: Cursor, goal: Cursor) -> bool:
     """Whether everything up to `goal` is behind us."""
     return all(p in cursor and not cursor[p] < last for p, last in goal.items())
 
 
-def within(entries: Sequence[Entry], ends: Mapping[int, Position], goal: Cursor) -> Sequence[Entry]:
+class Placed(Protocol):
+    """What has a position."""
+
+    @property
+    def position(self) -> Position:
+        """Where it is."""
+
+
+Item = TypeVar("Item", bound=Placed)
+
+
+def within(entries: Sequence[Item], ends: Mapping[int, Position], goal: Cursor) -> Sequence[Item]:
     """Those up to `goal`; `ends` has the last one of each partition."""
     if all(p in goal and not goal[p] < last for p, last in ends.items()):
         return entries
+    return up_to(entries, goal)
+
+
+def up_to(entries: Sequence[Item], goal: Cursor) -> list[Item]:
+    """Those up to `goal`, each looked at."""
     places = ((entry, entry.position, goal.get(entry.position.partition)) for entry in entries)
     return [entry for entry, place, last in places if last is not None and not last < place]
 

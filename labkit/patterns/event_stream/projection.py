@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 from collections import Counter
@@ -11,9 +10,16 @@ from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from labkit.broker import Cursor, Position
-from labkit.errors import ConfigurationError, PoisonEvent, SnapshotMismatch, describe
+from labkit.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    PoisonEvent,
+    SnapshotMismatch,
+    describe,
+)
 from labkit.patterns.event_stream.event import Event, UnreadableEvent
-from labkit.patterns.event_stream.places import End, lost_partitions
+from labkit.patterns.event_stream.ledger import tell_of
+from labkit.patterns.event_stream.places import End, missed_before, up_to
 from labkit.patterns.event_stream.snapshot import ProjectionStatistics, Snapshot
 from labkit.patterns.event_stream.stream import EventStream
 from labkit.patterns.event_stream.upcasting import Upcaster, Upcasters
@@ -201,22 +207,15 @@ class Projection(Generic[State]):
 
     def _check(self, stream: EventStream) -> None:
         """Is the stream the one that we come from? Have we missed what was trimmed?"""
-        lost = lost_partitions(stream.log, self._cursor)
-        for extent in stream.log.extents():
-            if extent.removed is None:
-                continue
-            seen, ever = self._seen[extent.partition], extent.removed + extent.length
-            if seen > ever:
-                lost.append(extent.partition)
-            if extent.removed > seen:
-                self._missed += extent.removed - seen
-                self._seen[extent.partition] = extent.removed
-        if lost:
+        missed = missed_before(self._cursor, self._seen, stream.log)
+        if missed is None:
             raise SnapshotMismatch(
                 f"Projection {self.name!r} stands at {self.position}, and stream {stream.name!r} "
                 "does not go so far: it is another stream, or the broker has lost events. Use "
                 "rebuild(stream)."
             )
+        self._missed += sum(missed.values())
+        self._seen.update(missed)
 
     def _apply_batch(
         self, stream: EventStream, found: Sequence[Event | UnreadableEvent], *, again: bool = False
@@ -263,14 +262,14 @@ class Projection(Generic[State]):
             stream.name, messages=len(items) - len(skipped), skipped=len(skipped), upcast=upcast
         )
         for item in skipped:
-            self._tell(stream, Action.SKIPPED, item, "")
+            tell_of(stream.lab, self.name, stream.name, Action.SKIPPED, item, "")
 
     def _poison(
         self, stream: EventStream, item: Event | UnreadableEvent, error: Exception
     ) -> PoisonEvent:
         reason = error.reason if isinstance(error, UnreadableEvent) else describe(error)
         self._tally.add(stream.name, poisoned=1)
-        self._tell(stream, Action.FAILED, item, reason)
+        tell_of(stream.lab, self.name, stream.name, Action.FAILED, item, reason)
         if not self._undo(stream):
             reason += " (the state may hold a part of it: what it came from has been trimmed)"
         return PoisonEvent(self.name, str(item.position), reason)
@@ -281,30 +280,19 @@ class Projection(Generic[State]):
         after = (self._state, cursor, self._seen, applied)
         self._state, self._cursor, self._seen, self._applied = copy.deepcopy(self._base)
         base_cursor = dict(self._cursor)
-        with contextlib.suppress(Exception):  # a function that does not do the same twice
+        try:
             for found, _ in stream.batches(base_cursor):
-                inside = [
-                    i
-                    for i in found
-                    if (last := cursor.get(i.position.partition)) and not last < i.position
-                ]
+                inside = up_to(found, cursor)
                 self._apply_batch(stream, inside, again=True)
                 if len(inside) < len(found):
                     break
+        except BrokerUnavailable:  # the next one tries again
+            self._state, self._cursor, self._seen, self._applied = after
+            self._suspect = True
+            raise
+        except Exception:  # a function that does not do the same twice
+            self._applied = -1
         self._suspect = self._applied != applied
         if self._suspect:
             self._state, self._cursor, self._seen, self._applied = after
         return not self._suspect
-
-    def _tell(
-        self, stream: EventStream, action: Action, item: Event | UnreadableEvent, reason: str
-    ) -> None:
-        message = item.message if isinstance(item, Event) else None
-        stream.lab.trace.record(
-            self.name,
-            action,
-            channel=stream.name,
-            message_id=None if message is None else message.id,
-            label="" if message is None else message.label,
-            detail=f"at {item.position}" + (f": {reason}" if reason else ""),
-        )
