@@ -6,6 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
+from labkit.cli import bench_options
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -92,6 +94,8 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _add_publisher(commands)
     _add_subscriber(commands)
     _add_demo(commands)
+    _add_bench(commands)
+    _add_plot(commands)
     return parser
 
 
@@ -166,6 +170,20 @@ def _add_demo(commands: Commands) -> None:
         metavar="X",
         help="how many times as fast as life; default: the whole day in the time that there is",
     )
+
+
+def _add_bench(commands: Commands) -> None:
+    about, examples = bench_options.BENCH, bench_options.BENCH_EXAMPLES
+    parser = _add(
+        commands, "bench", "measure a broker, and say how far to trust it", about, examples
+    )
+    bench_options.add_bench(parser)
+
+
+def _add_plot(commands: Commands) -> None:
+    about, examples = bench_options.PLOT, bench_options.PLOT_EXAMPLES
+    parser = _add(commands, "plot", "a picture of what 'labkit bench' measured", about, examples)
+    bench_options.add_plot(parser)
 
 
 def _add(

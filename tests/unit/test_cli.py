@@ -211,6 +211,9 @@ def test_doctor_wants_what_the_package_wants() -> None:
         return dict(re.sub(r"\[.*\]", "", line).split(">=") for line in lines)
 
     wanted = versions([*project["dependencies"], *optional])
+    assert any(line.startswith("fakeredis[lua]") for line in project["dependencies"])
+    conda = (ROOT / "environment.yml").read_text("utf-8")
+    wanted |= versions(re.findall(r"(?m)^ *- (lupa>=[\d.]+)", conda))  # by its name
     assert {name: wanted[name] for name in doctor.PACKAGES} == doctor.PACKAGES
     assert set(doctor.PACKAGES) >= set(versions(project["dependencies"]))
     assert project["requires-python"] == ">=" + ".".join(map(str, doctor.OLDEST_PYTHON))
@@ -275,6 +278,24 @@ def test_doctor_says_how_to_install_what_is_missing_or_too_old(
         r"redis +│ problem +│ 7\.4\.0rc1 is too old +│ pip install 'redis>=8\.0'", said
     )
     assert "Not ready for the course yet: redis, pandas." in said
+
+
+@pytest.mark.usefixtures("no_redis")
+def test_doctor_says_that_the_embedded_broker_needs_lupa(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "lupa":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"lupa +│ problem +│ missing +│ pip install 'lupa>=2\.6'", said)
+    assert "Not ready for the course yet: lupa." in said
 
 
 @pytest.mark.usefixtures("no_redis")

@@ -1,0 +1,30 @@
+"""What some commands need beside labkit's own dependencies, and how to say that it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from labkit.errors import LabkitError
+
+_PACKAGES = ("numpy", "pandas", "matplotlib", "pyarrow")
+
+
+@contextmanager
+def notebooks_extra(command: str) -> Iterator[None]:
+    """Turn the lack of a package that measures or draws into a sentence.
+
+    Raises:
+        LabkitError: it is missing; says what to install.
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        name = str(getattr(missing, "name", None)).partition(".")[0]
+        if name not in _PACKAGES:
+            raise
+        raise LabkitError(
+            f"'labkit {command}' needs {name}, which is not installed: "
+            "pip install 'messaging-lab[notebooks]'."
+        ) from None
