@@ -97,7 +97,9 @@ def series_frame(outcome: Outcome, *, tick: int, warmup_ns: int, timeout_ns: int
             "warmup": t_s <= warmup_ns / 1e9,
         }
     )
-    return frame.astype(SERIES_TYPES)
+    busy = np.flatnonzero((completed > 0) | (frame["depth"].to_numpy() > 0))
+    last_busy = int(busy[-1]) + 1 if len(busy) else 0
+    return frame.iloc[:last_busy].astype(SERIES_TYPES)  # then all was over: no zero to draw
 
 
 def _per_tick(times: npt.NDArray[np.int64], tick: int, ticks: int) -> npt.NDArray[np.int64]:

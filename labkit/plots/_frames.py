@@ -29,6 +29,7 @@ SETTINGS = (
 _TOLD = ("broker", "pattern", "schedule", "embedded", "valid", "why_invalid")
 _MOST_SERIES = 8
 EMBEDDED_NOTE = "Measured on the embedded broker: figures of Python, not of Redis."
+PARTLY_EMBEDDED_NOTE = "What was measured on the embedded broker: figures of Python, not of Redis."
 
 
 _PARTS = {"trial": "trials", "operation": "operations", "moment": "series"}
@@ -102,7 +103,10 @@ def with_trials(frame: pandas.DataFrame, trials: object, who: str) -> pandas.Dat
 
 def embedded_note(*frames: pandas.DataFrame) -> list[str]:
     """The sentence that says so where a figure is one of the embedded broker."""
-    return [EMBEDDED_NOTE] if any(flags(f, "embedded", False).any() for f in frames) else []
+    marks = [flags(frame, "embedded", False) for frame in frames]
+    if not any(mark.any() for mark in marks):
+        return []
+    return [EMBEDDED_NOTE if all(mark.all() for mark in marks) else PARTLY_EMBEDDED_NOTE]
 
 
 def invalid_note(frame: pandas.DataFrame) -> list[str]:
@@ -155,7 +159,8 @@ def looks_of(brokers: Sequence[str]) -> list[Look]:
 
 def series_name(told: Mapping[str, object]) -> str:
     """Settings as a person says them: `redis, 4 clients, 1 kB`."""
-    return ", ".join(_setting(column, value) for column, value in told.items())
+    known = {c: v for c, v in told.items() if not (c == "clients" and v == 0)}  # an open load
+    return ", ".join(_setting(column, value) for column, value in known.items())
 
 
 def _setting(column: str, value: object) -> str:

@@ -275,11 +275,17 @@ ON_TRIALS: dict[str, Callable[[pandas.DataFrame], LabFigure]] = {
 
 @pytest.mark.parametrize("name", ON_TRIALS)
 def test_figures_of_the_embedded_broker_are_marked_as_such(name: str) -> None:
-    plain, embedded = by_load(repeats=2), by_load(repeats=2)
-    embedded.loc[3, "embedded"] = True
+    plain, partly, embedded = by_load(repeats=2), by_load(repeats=2), by_load(repeats=2)
+    partly.loc[3, "embedded"] = True
+    embedded["embedded"] = True
 
-    assert EMBEDDED not in texts(ON_TRIALS[name](plain), "note")
-    assert EMBEDDED in texts(ON_TRIALS[name](embedded), "note")
+    notes = [texts(ON_TRIALS[name](frame), "note") for frame in (plain, partly, embedded)]
+    assert [EMBEDDED in note for note in notes] == [False, False, True]
+    assert ["What was measured on the embedded" in "".join(note) for note in notes] == [
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("name", ON_TRIALS)
