@@ -42,7 +42,8 @@ notebook in JupyterLab (with jupytext), and ruff reads it.
 * `name="…"` makes the cell's id (`lab02-fan-out`), which then survives moving; a cell without a
   name is called by its position (`lab02-07`).
 * Tags that nbval and nbclient know stay: `nbval-ignore-output` (followed by a cell that asserts),
-  `raises-exception` (must then raise). `shows-stderr` tells the linter that stderr is the lesson.
+  `raises-exception` (must then raise). `shows-stderr` tells the linter that stderr is the lesson,
+  `measures` that timing is: fewer outputs of such a lab can repeat.
   `student-only` and `solution-only` choose the notebook that a cell is for.
 * Links are written as they read from `notebooks/`; in solved notebooks they are adapted.
 

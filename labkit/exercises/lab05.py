@@ -25,7 +25,14 @@ _MS_NS = 1_000_000
 )
 def check_response_times(response_times: Callable[[Sequence[Row], float], Any], _lab: Lab) -> None:
     """A stalled generator, and one request without an answer."""
-    got = response_times(list(_ROWS), _TIMEOUT_MS)
+    try:
+        got = response_times(list(_ROWS), _TIMEOUT_MS)
+    except TypeError:
+        raise Wrong(
+            "A row without an answer stops your function: its done is None.",
+            "That caller waited, too: how long, at least?",
+            "timeout_ms if done is None else done - intended",
+        ) from None
     if not isinstance(got, list):
         raise Wrong(
             f"A list of numbers is expected, and you return {type(got).__name__}.",
@@ -96,6 +103,12 @@ def check_joint_p99(joint_p99: Callable[[list[Histogram]], Any], _lab: Lab) -> N
             "Add the counts, not the percentiles: histograms merge.",
             "everything = measure.Histogram(); everything.merge(histogram) for each of them.",
         )
+    weighted = sum(h.percentile(0.99) * h.count for h in histograms) / sum(counts) / _MS_NS
+    if math.isclose(got, weighted, rel_tol=0.02):
+        raise Wrong(
+            f"{got:.1f} ms is the mean of the three p99s, weighted by their counts.",
+            "Weighting percentiles is still averaging them. Add the counts: histograms merge.",
+        )
     if got > 100_000:
         raise Wrong(
             f"{got:,.0f} ms would be minutes.",
@@ -106,6 +119,14 @@ def check_joint_p99(joint_p99: Callable[[list[Histogram]], Any], _lab: Lab) -> N
             f"You return {got:g} ms. Of 1,010 requests 20 took 500 ms, so 99 of 100 were not done "
             "earlier.",
             "Is it the 99th percentile, and of all three? percentile(0.99), after three merges.",
+        )
+    few = [_histogram([1.0] * 995), _histogram([500.0] * 5)]
+    if not math.isclose(got := joint_p99(few), 1.0, rel_tol=0.02):
+        raise Wrong(
+            f"Now 995 requests took 1 ms and 5 took 500 ms, and you return {got:g} ms: 99 of 100 "
+            "were done within 1 ms.",
+            "The slowest server's own p99 is not that of all.",
+            "Merge the histograms first, and ask for the percentile once.",
         )
     if not math.isclose(joint_p99([_histogram([2.0] * 10)]), 2.0, rel_tol=0.02):
         raise Wrong(
@@ -146,13 +167,14 @@ def check_holds(holds: Callable[..., Any], _lab: Lab) -> None:
             "You say True for a server that stands still for 300 ms. 150 requests were due "
             "meanwhile; that is three in a hundred.",
             "Do you hand the stall on to trial? And which of the two times does the caller wait?",
-            "trial(…, stall=stall), and its response_p99_ms: service_p99_ms counts from the moment "
-            "of sending.",
+            "99 of 100: is it the p99 that you compare? trial(…, stall=stall), and its "
+            "response_p99_ms: service_p99_ms counts from the moment of sending.",
         )
     if slow:
         raise Wrong(
             "You say True for a server that takes 3 ms: it can do 333 a second, not 500.",
-            "What is the rate of your schedule?",
+            "What is the rate of your schedule, and is it the p99 that you compare?",
+            "Poisson(rate=500, seed=1), and response_p99_ms.",
         )
     if not fine:
         raise Wrong(
@@ -164,6 +186,11 @@ def check_holds(holds: Callable[..., Any], _lab: Lab) -> None:
 
 def _verdict(holds: Callable[..., Any], target: SimulatedServer, stall: Stall | None) -> bool:
     got = holds(target, stall)
+    if type(got).__module__ == "numpy":
+        raise Wrong(
+            "A numpy bool is not Python's, and prints differently.",
+            "Wrap it: bool(… <= 20).",
+        )
     if not isinstance(got, bool):
         raise Wrong(
             f"True or False is expected, and you return {type(got).__name__} {got!r}.",

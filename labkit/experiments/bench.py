@@ -6,7 +6,9 @@ that can measure on a real server does; one that cannot runs whole all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -79,43 +81,52 @@ class Bench:
         return f"Bench(embedded broker; {server})"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCost:
-    """What the server itself spent on one command, by its own books (`INFO commandstats`).
+@dataclass(slots=True)
+class ServerBooks:
+    """What a server spent, by its own books, while somebody measured.
 
     Attributes:
-        calls: how often it was called.
-        microseconds: of the server's time, for each call.
-        busy: part of the time in which the server worked on this command, 0 to 1.
+        kept: whether it keeps such books at all; the embedded broker does not.
+        calls: how often the command was called.
+        microseconds: to carry out one call (`INFO commandstats`), without reading and writing the
+            connections.
+        cpu: part of the time for which the server's process used a processor (`INFO cpu`), 0 to 1.
     """
 
-    calls: int
-    microseconds: float
-    busy: float
+    kept: bool
+    calls: int = 0
+    microseconds: float = 0.0
+    cpu: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.kept:
+            return "The embedded broker keeps no such books."
+        return (
+            f"{self.calls:,} calls, {self.microseconds:.1f} µs each to carry out; "
+            f"the server used its processor {self.cpu:.1%} of the time"
+        )
 
 
-def server_cost(lab: Lab, command: str, seconds: float) -> ServerCost | None:
-    """What `command` cost the server since `reset_server_cost`, which was `seconds` ago.
-
-    Returns:
-        None where the broker keeps no such books: the embedded one.
-    """
+@contextmanager
+def server_books(lab: Lab, command: str) -> Iterator[ServerBooks]:
+    """Within this the server's books begin anew; what they say of `command` is there at the end."""
+    books = ServerBooks(kept=not lab.embedded)
+    if not books.kept:
+        yield books
+        return
     native: Any = lab.native
-    if lab.embedded:
-        return None
-    found = native.info("commandstats").get(f"cmdstat_{command.lower()}")
-    if not found:
-        return ServerCost(0, 0.0, 0.0)
-    return ServerCost(
-        int(found["calls"]), float(found["usec_per_call"]), float(found["usec"]) / 1e6 / seconds
-    )
+    native.config_resetstat()
+    cpu_before, began = _cpu_s(native), time.monotonic()
+    yield books
+    books.cpu = (_cpu_s(native) - cpu_before) / (time.monotonic() - began)
+    found = native.info("commandstats").get(f"cmdstat_{command.lower()}", {})
+    books.calls = int(found.get("calls", 0))
+    books.microseconds = float(found.get("usec_per_call", 0.0))
 
 
-def reset_server_cost(lab: Lab) -> None:
-    """Begin the server's books anew; nothing on the embedded broker."""
-    native: Any = lab.native
-    if not lab.embedded:
-        native.config_resetstat()
+def _cpu_s(native: Any) -> float:
+    spent = native.info("cpu")
+    return float(spent["used_cpu_sys"]) + float(spent["used_cpu_user"])
 
 
 def what_people_say(

@@ -31,6 +31,7 @@ from labkit.plots.percentiles import percentiles
 from labkit.plots.positions import positions
 from labkit.plots.quoted import quoted
 from labkit.plots.requests import requests
+from labkit.plots.routing import Published, routing
 from labkit.plots.show import LabFigure, show
 from labkit.plots.space_time import space_time
 from labkit.plots.sweeps import (
@@ -46,6 +47,7 @@ from labkit.plots.waits import retry_waits
 __all__ = [
     "LabFigure",
     "LossRow",
+    "Published",
     "depth",
     "ecdf",
     "fan_out",
@@ -60,6 +62,7 @@ __all__ = [
     "quoted",
     "requests",
     "retry_waits",
+    "routing",
     "show",
     "side_by_side",
     "space_time",

@@ -158,7 +158,7 @@ def _where(knee: Knee | None) -> str:
     if knee.first_bad is None:
         return f"none up to {per_second(knee.last_good or 0)}"
     if knee.last_good is None:
-        return f"already below {per_second(knee.first_bad)}, the lowest rate"
+        return f"already below {per_second(knee.first_bad)}, the lowest valid rate"
     return f"between {number(knee.last_good)} and {per_second(knee.first_bad)}"
 
 
@@ -179,7 +179,7 @@ def _finding(series: Sequence[Series], knees: dict[str, Knee | None], upper: str
             f"{milliseconds(bad)}"
         ).replace("the knee", "The knee", 0 if head else 1)
     if knee is not None and knee.first_bad is not None:
-        return f"{head}Too much load already at {per_second(knee.first_bad)}, the lowest rate"
+        return f"{head}Too much load already at {per_second(knee.first_bad)}, the lowest valid rate"
     ends = f"{upper} {milliseconds(first.middle)} at {per_second(first.x)}"
     if first is last:
         return f"{head}{ends}, the only load measured"

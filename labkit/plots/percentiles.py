@@ -82,7 +82,7 @@ def percentile_chart(
     most = max(len(s.values) for s in series)
     spans = []
     if tail < end - 1e-6:
-        spans = [Span(tail, end, f"withheld: needs over {most:,} samples")]
+        spans = [Span(tail, end, f"withheld: {most:,} samples are too few")]
     y = spread_axis([v for c in curves for v in c.ys()])
     few = [s for s in series if not s.supported]
     extra = []

@@ -199,7 +199,8 @@ def _worker_finding(counts: Series) -> str:
         return f"More workers than {number(first.x)} bring no gain that shows"
     if not first.middle:
         return f"{number(best.x)} workers complete {per_second(best.middle)}"
-    gain = f"complete {times(best.middle / first.middle)} what {number(first.x)} does"
+    do = "does" if first.x == 1 else "do"
+    gain = f"complete {times(best.middle / first.middle)} what {number(first.x)} {do}"
     more = (
         "" if best is last or _verb(best, last) != "fall" else f"; {number(last.x)} complete less"
     )

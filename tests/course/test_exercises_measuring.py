@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
+
 from labkit.exercises import lab05
 from labkit.exercises.grading import assert_grades
 from labkit.measure import Closed, Constant, Histogram, Poisson, trial
@@ -31,6 +33,7 @@ def test_response_times() -> None:
         wrong=[
             (lambda rows, _: {row[0]: row[2] for row in rows}, "dict"),
             (lambda rows, _: [r[2] - r[0] for r in rows if r[2] is not None], "3 response times"),
+            (by(lambda due, _, done, __: done - due), "stops your function"),
             (by(lambda _, sent, done, limit: limit if done is None else done - sent), "service"),
             (by(lambda due, _, done, __: None if done is None else done - due), "cannot count"),
             (by(lambda due, _, done, limit: limit - due if done is None else done - due), "480"),
@@ -54,9 +57,14 @@ def test_joint_p99() -> None:
             (lambda _: "500", "str"),
             (into_the_first, "has grown"),
             (lambda hs: sum(h.percentile(0.99) for h in hs) / len(hs) / 1e6, "mean of the three"),
+            (
+                lambda hs: sum(h.percentile(0.99) * h.count for h in hs) / 1010 / 1e6,
+                "weighted by their counts",
+            ),
+            (lambda hs: max(h.percentile(0.99) for h in hs) / 1e6, "Now 995 requests"),
             (merged, "would be minutes"),
             (lambda histograms: merged(histograms, 0.9) / 1e6, "Of 1,010 requests"),
-            (lambda _: 500.0, "ten requests of 2 ms"),
+            (lambda hs: 500.0 if len(hs) == 3 else 1.0, "ten requests of 2 ms"),
         ],
     )
 
@@ -83,5 +91,6 @@ def test_holds() -> None:
             (judged(Constant(500), figure="service_p99_ms"), "three in a hundred"),
             (judged(Constant(500), limit=0.020), "You say False"),
             (lambda *_: 18.5, "True or False"),
+            (lambda *_: numpy.bool_(True), "A numpy bool"),
         ],
     )

@@ -235,6 +235,16 @@ def test_too_small_a_share_of_compared_cells_is_found(lint):
     assert "of 16 cells with output only 12 are compared, 75%" in str(found)
 
 
+def test_a_lab_that_measures_may_compare_less(lint):
+    cells = good_cells()
+    for cell in cells[-3:]:
+        cell["metadata"] = {"tags": ["nbval-ignore-output"]}
+        cell["source"] = "assert x"
+    cells[0]["metadata"] = {"tags": ["measures"]}
+    found = lint([*cells, code("assert x")])
+    assert "compared-share" not in [rule for _, rule, _ in found]
+
+
 def test_an_untouched_check_in_the_solved_notebook_is_found(lint):
     cells = [cell for cell in good_cells() if "other.ipynb" not in cell.source]
     cells = [

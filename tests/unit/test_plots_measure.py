@@ -348,7 +348,7 @@ def test_p999_is_withheld_below_ten_thousand_operations() -> None:
     assert "99.9 %" in enough.headline
     assert "99.9 %" not in few.headline
     assert "p99.9" not in few.alt_text
-    assert texts(few, "span word") == ["withheld: needs over 9,999 samples"]
+    assert texts(few, "span word") == ["withheld: 9,999 samples are too few"]
     assert texts(enough, "span word") == []
 
 

@@ -104,12 +104,12 @@ def compared_share(page: Page) -> Iterator[Finding]:
     """Enough cells are compared, and the others are followed by one that asserts."""
     shown, compared = counted(page)
     ignored = [n for n, cell in page.code() if ignores_output(cell)]
-    if shown and compared / shown < page.limits.min_compared:
+    if shown and compared / shown < page.least_compared:
         yield Finding(
             ignored[0],
             "compared-share",
             f"of {shown} cells with output only {compared} are compared, "
-            f"{compared / shown:.0%}; at least {page.limits.min_compared:.0%}. Make outputs "
+            f"{compared / shown:.0%}; at least {page.least_compared:.0%}. Make outputs "
             "repeatable (StepClock), or show less of what varies.",
         )
     for n in ignored:

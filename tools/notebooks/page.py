@@ -14,17 +14,22 @@ from nbformat import NotebookNode
 
 _FENCE = re.compile(r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _CODE_SPAN = re.compile(r"`[^`\n]*`")
+MEASURES_TAG = "measures"
 _MAGIC = re.compile(r"^\s*[%!]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a lab may be at most, and must be at least."""
+    """What a lab may be at most, and must be at least.
+
+    A lab whose subject is timing has fewer outputs that can repeat; it says so by the tag `measures`.
+    """
 
     code_lines: int = 12
     min_cells: int = 20
     max_cells: int = 45
     min_compared: float = 0.85
+    min_compared_measuring: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ class Page:
         self.limits = limits
         self.notebook = nbformat.read(path, as_version=4)
         self.cells: list[NotebookNode] = self.notebook.cells
+
+    @property
+    def least_compared(self) -> float:
+        """The share of cells with output that must be compared."""
+        measures = any(MEASURES_TAG in tags(cell) for cell in self.cells)
+        return self.limits.min_compared_measuring if measures else self.limits.min_compared
 
     @property
     def solved(self) -> bool:
