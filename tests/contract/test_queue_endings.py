@@ -5,15 +5,31 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from enum import StrEnum
 
 import pytest
+import redis
 from helpers import eventually
 
 import labkit
-from labkit import NewTask, RetryPolicy, StepClock, Task, Worker, WorkerPool, WorkQueue
-from labkit.broker import Depth, QueueBroker
-from labkit.errors import BatchError, QueueFull
-from labkit.trace import Action
+from labkit import (
+    Message,
+    NewTask,
+    Publisher,
+    RetryPolicy,
+    StepClock,
+    Task,
+    Worker,
+    WorkerPool,
+    WorkQueue,
+)
+from labkit.broker import Depth, PubSubBroker, QueueBroker, QueueItem, QueueOptions
+from labkit.brokers.redis.broker import RedisBroker
+from labkit.brokers.redis.client import ExchangeBroken
+from labkit.brokers.redis.queue import RedisQueue
+from labkit.brokers.redis.queue_put import Outcome, put_in_batches
+from labkit.errors import BatchError, BrokerUnavailable, QueueFull
+from labkit.trace import Action, Trace
 
 AT_ONCE = RetryPolicy(attempts=3, first=1e-6, cap=1e-6)
 
@@ -135,6 +151,7 @@ def test_many_at_once_are_counted_as_one_by_one(lab: QueueBroker) -> None:
 # --- a pool that stops ----------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Still busy")
 def test_idle_workers_give_up_their_leases_although_one_is_busy() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -156,6 +173,7 @@ def test_idle_workers_give_up_their_leases_although_one_is_busy() -> None:
             go_on.set()
 
 
+@pytest.mark.filterwarnings("ignore:Still busy")
 def test_a_handler_that_stops_its_own_pool_does_not_wait_for_itself() -> None:
     said: list[bool] = []
     with labkit.connect() as lab:
@@ -205,3 +223,134 @@ def test_one_that_cannot_be_written_down_stops_them_all_and_says_why(
         assert str(caught.value).startswith("Task 1 cannot be put, so none was: ")
         assert caught.value.unsent == (0, 1, 2)
         assert len(queue) == 0
+
+
+def test_a_busy_worker_that_its_pool_left_is_named_and_ends_its_lease_when_it_is_done() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handler(_: Task) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    with labkit.connect() as lab:
+        queue = WorkQueue(lab, "rebooking", lease=600)
+        pool = WorkerPool(queue, handler, workers=1, name="crew").start()
+        try:
+            queue.put("slow")
+            assert begun.wait(10)
+            with pytest.warns(RuntimeWarning, match="crew-0"):
+                assert pool.stop(timeout=0.0) is False
+        finally:
+            go_on.set()
+        eventually(lambda: all(left <= 0 for left in queue.leases().values()))
+        eventually(lambda: queue.depth() == Depth(0, 0, 0, 0))
+        hearts = [t for t in threading.enumerate() if t.name == "labkit heart crew-0"]
+        eventually(lambda: not any(heart.is_alive() for heart in hearts))
+
+
+# --- what the books say ---------------------------------------------------------------------------
+
+
+def test_the_trace_says_how_long_a_task_is_delayed(queue: WorkQueue) -> None:
+    queue.put("B6 739", delay=2.5)
+    queue.put("B6 1")
+    accepted = queue.lab.trace.select(Action.ACCEPTED)
+    assert [event.detail for event in accepted] == ["in 2.5 s", ""]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_ctrl_c_interrupts_counts_as_failed(
+    queue: WorkQueue, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    def interrupted(_: object) -> list[bool]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(queue.tasks, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.put_many(["B6 739", "B6 1"]) if many else queue.put("B6 739")
+    sent = queue.lab.trace.count(Action.SENT)
+    assert queue.stats().failed == queue.lab.trace.count(Action.SEND_FAILED) == sent
+
+
+def test_a_batch_that_ctrl_c_interrupts_counts_as_failed(
+    lab: QueueBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert isinstance(lab, PubSubBroker)
+    with Publisher(lab, "tower") as tower:
+        monkeypatch.setattr(lab, "publish_many", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tower.publish_multiple([("news", 1), ("news", 2)])
+        assert tower.stats().failed == lab.trace.count(Action.SEND_FAILED) == 2
+
+
+def test_what_was_refused_before_the_connection_broke_is_not_called_sent() -> None:
+    def broken(_: object) -> list[Outcome]:
+        refusal = redis.ResponseError("OOM")
+        raise ExchangeBroken(BrokerUnavailable("cut", sent=True), [b"1-0", refusal])
+
+    items = [QueueItem(str(n), b"x") for n in range(4)]
+    with pytest.raises(BatchError) as caught:
+        put_in_batches(items, broken, QueueOptions())
+    error = caught.value
+    assert (error.sent, error.unsent, error.unknown) == ((0,), (1,), (2, 3))
+
+
+@pytest.mark.parametrize(
+    "field", [{"a": "9" * 5000}, {"e": "[" * 100_000}, {"a": "x", "e": "{}"}], ids=["a", "e", "x"]
+)
+def test_fields_that_somebody_else_has_written_stop_no_worker(
+    lab: QueueBroker, field: dict[str, str]
+) -> None:
+    queue = WorkQueue(lab, "rebooking")
+    queue.put("B6 739")
+    assert isinstance(lab, RedisBroker)
+    assert isinstance(queue.tasks, RedisQueue)
+    lab.native.xadd(queue.tasks.places[2], {"i": "x", "b": "y", **field})
+    with Worker(queue, nothing, name="ada") as ada:
+        assert ada.run() == 2
+    assert ada.stats().done == 1
+    assert [letter.id for letter in queue.dead_letters()] == ["x"]
+
+
+def test_a_time_of_sending_that_cannot_be_does_not_spoil_the_statistics(lab: QueueBroker) -> None:
+    queue = WorkQueue(lab, "rebooking")
+    facts = {"epoch": f"{lab.clock.id}.1", "sent_ns": -(10**400)}
+    queue.tasks.put([QueueItem("x", Message.new("t", 1, sender="s", metadata=facts).encode())])
+    with Worker(queue, nothing, name="ada") as ada:
+        assert ada.run() == 1
+    assert ada.stats().latency is None
+
+
+class Desk(StrEnum):
+    """A sender that is more than a `str`."""
+
+    REBOOKING = "rebooking"
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_a_senders_name_may_be_the_member_of_an_enum(trace: bool) -> None:
+    with labkit.connect(trace=Trace(enabled=trace)) as lab:
+        queue = WorkQueue(lab, "rebooking", sender=Desk.REBOOKING)
+        assert queue.put("B6 739").accepted
+        assert queue.put_many(["B6 1"])[0].accepted
+        with Publisher(lab, Desk.REBOOKING) as desk:
+            assert desk.publish("news", 1, type="flight.moved").subscriptions == 0
+
+
+def test_tasks_that_ctrl_c_met_on_their_way_are_done_next(
+    queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Message:
+        raise KeyboardInterrupt
+
+    queue.put_many(["B6 739", "B6 1"])
+    with Worker(queue, nothing, name="ada", prefetch=5) as ada:
+        with monkeypatch.context() as patched:
+            patched.setattr(Message, "decode", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ada.run_one()
+        assert ada.run() == 2
+        assert queue.depth() == Depth(0, 0, 0, 0)

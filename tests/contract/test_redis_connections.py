@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,9 @@ from helpers import eventually
 
 import labkit
 from labkit import servers
-from labkit.broker import Mark, PubSubBroker, Received, Subscription
+from labkit.broker import Gap, Mark, PubSubBroker, Received, Subscription
+from labkit.brokers.redis.kept import is_quiet
+from labkit.brokers.redis.pubsub import RedisSubscription
 from labkit.errors import BatchError, BrokerUnavailable
 from labkit.servers import RedisServer
 
@@ -214,3 +217,92 @@ def test_a_mark_ends_what_is_taken_at_once(
     while len(rest) < 2:
         rest += listening.poll_many(5)
     assert rest == [Received("news", b"after")] * 2
+
+
+# --- interrupted, cut off, forked -----------------------------------------------------------------
+
+HAMMERED = """
+import signal
+from labkit.brokers.redis.wire import pack
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupted)
+commands = [("ZADD", "leases", 1e9 + 0.25, 17)] * 50
+for _ in range(500):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+        while True:
+            pack(None, commands)
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_ctrl_c_while_commands_are_packed_does_not_crash_the_interpreter() -> None:
+    done = subprocess.run([sys.executable, "-c", HAMMERED], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_a_batch_with_a_channel_that_cannot_be_named_sends_nothing(lab: PubSubBroker) -> None:
+    listening = lab.open_subscription()
+    listening.add("news")
+    with pytest.raises(UnicodeEncodeError):
+        lab.publish_many([("news", b"x")] * 600 + [("\ud800", b"x")])
+    lab.publish("news", b"the only one")
+    assert listening.poll(5) == Received("news", b"the only one")
+    listening.close()
+
+
+def test_what_had_come_outlives_ctrl_c_during_an_outage(
+    lab: PubSubBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: RedisSubscription) -> None:
+        raise KeyboardInterrupt
+
+    listening = lab.open_subscription()
+    assert isinstance(listening, RedisSubscription)
+    listening.add("news")
+    lab.publish_many([("news", b"%d" % n) for n in range(3)])
+    assert listening.poll_many(5, 1) == [Received("news", b"0")]
+    eventually(lambda: listening.poll_many(0, 0) == [] and len(listening._ready) == 2)
+    listening._lose(redis.ConnectionError("cut"))
+    with monkeypatch.context() as patched:
+        patched.setattr(RedisSubscription, "_resubscribe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            listening.add("weather")
+    things = [listening.poll(5) for _ in range(4)]
+    assert things[:2] == [Received("news", b"1"), Received("news", b"2")]
+    gaps = [thing for thing in things if isinstance(thing, Gap)]
+    assert [gap.ended is None for gap in gaps] == [True, False]
+    listening.close()
+
+
+def test_a_connection_closed_under_our_hands_is_not_taken_for_a_good_one() -> None:
+    class Closed:
+        _sock = socket.socket()
+
+    Closed._sock.close()
+    assert not is_quiet(Closed())
+
+
+def test_a_fork_does_not_wait_for_a_lock_of_its_parents_threads(server: RedisServer) -> None:
+    program = (
+        "import os, sys, threading, labkit\n"
+        "lab = labkit.connect(sys.argv[1])\n"
+        "lab.publish('news', b'parent')\n"
+        "kept, held, go_on = lab._client._kept, threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with kept._lock: held.set(); go_on.wait()\n"
+        "threading.Thread(target=hold, daemon=True).start()\n"
+        "held.wait()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    import signal; signal.alarm(10)\n"
+        "    kept.give_all_back()\n"
+        "    os._exit(lab.publish('news', b'child').subscriptions)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "go_on.set()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, server.url], check=True, timeout=60)

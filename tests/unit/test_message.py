@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -472,3 +473,21 @@ def test_nothing_is_read_that_could_not_have_been_sent(fields: dict[str, Any], a
         again = Message(**{name: getattr(message, name) for name in FIELDS})
         assert again.encode() == message.encode()
         assert set(fields) == set(FIELDS)
+
+
+def test_time_stamps_of_strangers_are_not_kept() -> None:
+    def read(stamp: str) -> None:
+        body = json.dumps(
+            {"type": "t", "content": 1, "timestamp": stamp, "sender": "s", "metadata": {}}
+        )
+        with pytest.raises(DecodeError):
+            Message.decode(body.encode())
+
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(50):
+            read(f"{number}" + "x" * 100_000)
+        assert tracemalloc.get_traced_memory()[0] - before < 1_000_000
+    finally:
+        tracemalloc.stop()

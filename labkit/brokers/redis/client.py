@@ -10,7 +10,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -231,7 +231,9 @@ class RedisClient:
 
     def _keep(self, connection: Any) -> None:
         """Leave a connection that is as it should be to this thread's next command."""
-        if not self._kept.keep(connection):
+        if self._closed:  # meanwhile, by another thread
+            self.release(connection, broken=True)
+        elif not self._kept.keep(connection):
             self.release(connection)
 
     def _from_pool(self) -> Any:
@@ -254,7 +256,8 @@ class RedisClient:
         """Close every connection; nothing works afterwards."""
         self._closed = True
         self.native.close()
-        self.pool.disconnect()
+        with suppress(ValueError):  # of the embedded one, where a thread is in the middle of a call
+            self.pool.disconnect()
 
 
 class ExchangeBroken(Exception):

@@ -4,7 +4,7 @@ answered to the last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labkit.broker import Receipt
@@ -41,12 +41,13 @@ def publish_many(client: RedisClient, items: Sequence[Item]) -> list[Receipt]:
     if not _BYTES.issuperset(map(type, bodies)):
         encode: Any = client.pool.get_encoder().encode  # which knows, or refuses, other types
         bodies = tuple(bytes(encode(body)) for body in bodies)
+    names = {name: (client.options.namespace + name).encode() for name in set(channels)}
     total = len(bodies)
     replies: list[Reply] = []
     reached = 0  # so many may have left
     try:
         with client.borrowed() as connection:
-            for end, packed in _buffers(client.options.namespace, channels, bodies):
+            for end, packed in _buffers(names, channels, bodies):
                 begun, reached = reached, end
                 connection.send_packed_command([packed])
                 if begun:
@@ -68,10 +69,10 @@ def publish_many(client: RedisClient, items: Sequence[Item]) -> list[Receipt]:
 
 
 def _buffers(
-    namespace: str, channels: Sequence[str], bodies: Sequence[bytes]
+    names: Mapping[str, bytes], channels: Sequence[str], bodies: Sequence[bytes]
 ) -> Iterator[tuple[int, bytes]]:
     """Commands packed into one buffer after the other, each with the position after its last."""
-    heads = _Heads(namespace)
+    heads = _Heads(names)
     start = 0
     while start < len(bodies):
         end = min(start + BATCH_SIZE, len(bodies))
@@ -90,12 +91,12 @@ def _buffers(
 class _Heads(dict[tuple[str, int], bytes]):
     """What stands before a body of that length on that channel, from the end of the one before."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, names: Mapping[str, bytes]) -> None:
+        self._names = names
 
     def __missing__(self, key: tuple[str, int]) -> bytes:
         channel, size = key
-        name = (self._namespace + channel).encode()
+        name = self._names[channel]
         head = self[key] = _HEAD % (len(name), name, size)
         return head
 

@@ -30,7 +30,6 @@ LONGEST_WAIT_S = 60.0
 PONG_WITHIN_S = 2.0
 """How long it may take to say so; then the connection counts as lost."""
 
-
 _RECEIVED = frozenset({Received})
 
 
@@ -112,11 +111,9 @@ class RedisSubscription:
     def close(self) -> None:
         """Give the connection back."""
         with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-            if self._lost is None:
+            if not self._closed and self._lost is None:
                 self._client.release(self._connection, broken=True)
+            self._closed = True
 
     def _wait(self, timeout: float) -> None:
         """Until something is ready, or `timeout` seconds have passed."""
@@ -267,9 +264,11 @@ class RedisSubscription:
         earlier, self._ready = self._ready, deque()
         try:
             self._resubscribe()
-        except (BrokerUnavailable, redis.RedisError, OSError) as error:
-            self._ready = earlier
+        except BaseException as error:
+            self._ready = earlier  # after Ctrl+C or a refusal, too: it is nowhere else
             self._unconfirmed.clear()
+            if not isinstance(error, BrokerUnavailable | redis.RedisError | OSError):
+                raise
             loss.reason = str(error)
             loss.attempts += 1
             loss.next_try_at = time.monotonic() + self._client.options.reconnect.wait(loss.attempts)

@@ -41,11 +41,12 @@ def put_in_batches(
                 raise broken.cause from None
             known = start + len(broken.replies)
             reached = start + len(batch)
+            refused = [i for i, r in enumerate(broken.replies, start) if isinstance(r, REFUSALS)]
             raise BatchError(
                 str(broken.cause),
-                sent=[i for i in range(known) if i >= start or accepted[i]],
+                sent=[i for i in range(known) if i not in refused and (i >= start or accepted[i])],
                 unknown=range(known, reached),
-                unsent=range(reached, len(items)),
+                unsent=[*refused, *range(reached, len(items))],
                 duplicates=_duplicates(accepted),
             ) from None
         except BrokerUnavailable as error:

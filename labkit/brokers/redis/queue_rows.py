@@ -13,6 +13,9 @@ from labkit.brokers.redis.scripts import Argument
 Row = Sequence[Any]
 """Place (1, 2, 3), entry, and a flat list of fields and values."""
 
+MOST_DIGITS = 15
+"""Of a number that we have written; what is longer is somebody else's."""
+
 _PRIORITIES = dict(enumerate(Priority, 1))
 """By place. As quick as they can be looked up."""
 
@@ -59,7 +62,7 @@ def dead_item(entry: bytes, fields: Sequence[bytes]) -> DeadItem:
         attempts=_number(known.get(b"a")),
         errors=_errors(known.get(b"e")),
         reason=text(known.get(b"r", b"")),
-        died=float(known.get(b"t", b"0")),
+        died=_moment(known.get(b"t", b"0")),
         tag=text(entry),
     )
 
@@ -105,7 +108,14 @@ def _facts(entry: bytes, fields: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def _number(raw: bytes | None) -> int:
-    return int(raw) if raw and raw.isdigit() else 0
+    return int(raw) if raw and raw.isdigit() and len(raw) <= MOST_DIGITS else 0
+
+
+def _moment(raw: bytes) -> float:
+    try:
+        return float(raw)
+    except ValueError:
+        return 0.0
 
 
 def _errors(raw: bytes | None) -> tuple[str, ...]:
@@ -113,7 +123,7 @@ def _errors(raw: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         return tuple(map(str, json.loads(raw)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return (text(raw),)
 
 

@@ -23,6 +23,8 @@ REFUSALS = (redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingErr
 """Answers that say no; for redis-py the last two are broken connections."""
 
 _USUAL = frozenset({int, bytes, list, type(None)})
+_TEXTS = frozenset({str, bytes})
+_NUMBERS = frozenset({int, float})
 
 pack_one: Callable[[Command], bytes] | None = None
 _incomplete: object = None
@@ -37,12 +39,18 @@ def pack(connection: Any, commands: Sequence[Command]) -> Any:
     Raises:
         redis.DataError: an argument that no command can hold.
     """
+    commands = [c if _TEXTS.issuperset(map(type, c)) else _in_text(c) for c in commands]
     if pack_one is not None:
         try:
             return [b"".join(map(pack_one, commands))]
         except TypeError:
             pass  # redis-py knows more types, and says which of them it does not know
     return connection.pack_commands(commands)
+
+
+def _in_text(command: Command) -> Command:
+    """With its numbers written out: where Ctrl+C meets hiredis at that, the interpreter crashes."""
+    return tuple(repr(part) if type(part) in _NUMBERS else part for part in command)
 
 
 def read_one(connection: Any) -> Reply:

@@ -35,6 +35,7 @@ class Publisher:
         self.sender = f"publisher-{secrets.token_hex(2)}" if sender is None else sender
         if not self.sender or not isinstance(self.sender, str):
             raise ConfigurationError(f"A sender is a non-empty str, got {sender!r}.")
+        self.sender = str(self.sender)  # a StrEnum's member, too
         self._home = Home(f"Publisher {self.sender!r}")
         self._lab = lab
         self._max_bytes = max_bytes
@@ -119,6 +120,10 @@ class Publisher:
                 receipts = self._lab.publish_many([(c, body) for c, _, body in batch])
             except BatchError as error:
                 self._batch_failed(error, batch, stamps)
+                raise
+            except BaseException as error:  # Ctrl+C, too: they may have gone out
+                for stamped in batch:
+                    self._failed(stamped, error)
                 raise
             self._accepted(receipts, batch)
             return receipts

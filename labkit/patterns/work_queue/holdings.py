@@ -54,6 +54,7 @@ class Holdings:
         self._queue = queue
         self._tasks = queue.tasks
         self._ledger = ledger
+        self._arrived: list[Delivery] = []  # nobody has looked at them yet
         self._done: list[Task] = []
         self._done_since = 0.0
         self._unsure: set[Task] = set()
@@ -65,6 +66,9 @@ class Holdings:
     def fill(self, count: int, timeout: float) -> None:
         """Tell what is owed, acknowledge what is done, take `count` more: one round trip."""
         if self.dead:
+            return
+        if self._arrived:  # Ctrl+C came between the broker's answer and us
+            self._take_in()
             return
         self._pay()
         done = self._swap_done()
@@ -79,8 +83,9 @@ class Holdings:
             self._acked(done, acked)
         if not found and timeout > 0:
             found = self._tasks.take(self.identity, count, timeout)
-        if found:
-            self._took(found)
+        self._arrived += found
+        if self._arrived:
+            self._take_in()
 
     def begin(self) -> Task | None:
         """The next task that waits, in work from now on; None for a worker that has died."""
@@ -183,12 +188,13 @@ class Holdings:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _took(self, found: Sequence[Delivery]) -> None:
-        tasks = [self._read(delivery) for delivery in found]
+    def _take_in(self) -> None:
+        tasks = [self._read(delivery) for delivery in self._arrived]
         with self._lock:
             if self.dead:  # while it waited: as an answer that comes to a killed process
                 return
             self.waiting.extend(tasks)
+            self._arrived.clear()
             self._ledger.taken(tasks)
             if not self._manual_clock:
                 self._heart.start()

@@ -115,6 +115,8 @@ class WorkerLedger:
             facts = task.message.metadata
             epoch, sent_ns = facts.get("epoch"), facts.get("sent_ns")
             if type(sent_ns) is int and isinstance(epoch, str) and epoch.startswith(clock):
+                if not 0 <= sent_ns <= now_ns:
+                    continue  # no word of ours
                 self._tally.latencies_ns.append(now_ns - sent_ns)
 
     def _about(self, action: Action, task: Task, detail: str = "") -> None:

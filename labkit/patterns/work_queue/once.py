@@ -37,6 +37,10 @@ class OnceStore:
 
     May be used by several threads; with a path, by several processes, too.
 
+    A store remembers a key for as long as it lives, so a key must not come again for something
+    else. The ids that a queue gives do so on a `StepClock`, which counts alike in each run: there
+    give each task an id of your own, or each run a store of its own.
+
     Args:
         path: the database's file; ":memory:" lives as long as this object.
     """

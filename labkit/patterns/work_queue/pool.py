@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -97,7 +98,7 @@ class WorkerPool:
         return self
 
     def stop(self, drain: bool = True, timeout: float = DEFAULT_STOP_S) -> bool:
-        """Stop all. True: none had to be left or killed while it was busy.
+        """Stop all. True: none had to be left or killed while it was busy; else a warning names it.
 
         Args:
             drain: True: do all that has been taken; False: only what has been begun.
@@ -113,20 +114,24 @@ class WorkerPool:
         members = list(self._members.values())
         for member in members:
             member.ask_to_stop(drain, timeout)
-        ended, errors = [], []
+        busy: list[str] = []
+        errors: list[Exception] = []
         for member in _as_they_end(members, deadline):
             left = max(0.0, deadline - time.monotonic())
             if member.idle:  # to give up its lease takes a moment, whoever else was busy so long
                 left = max(left, IDLE_ENDS_WITHIN_S)
             try:
-                ended.append(member.wait_stopped(left))
+                if not member.wait_stopped(left):
+                    busy.append(member.name)
             except Exception as error:  # the others must be stopped all the same
                 errors.append(error)
         for member in members:
             self._part_with(member)
         if errors:
             raise errors[0]
-        return all(ended)
+        if busy:
+            _warn_of(sorted(busy), timeout, killed=self.processes)
+        return not busy
 
     def kill(self, index: int) -> None:
         """Kill one worker: SIGKILL for a process, `crash()` in a thread. `start()` replaces it."""
@@ -205,6 +210,16 @@ class WorkerPool:
             stats = member.stats()
             if stats is not None:
                 self._past.append(stats)
+
+
+def _warn_of(busy: Sequence[str], timeout: float, *, killed: bool) -> None:
+    what = "killed" if killed else "left to finish"
+    warnings.warn(
+        f"Still busy, and {what}: {', '.join(busy)}. stop() waited up to {timeout:g} s; give it a "
+        "longer timeout if tasks take longer.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _as_they_end(

@@ -15,7 +15,6 @@ from labkit.errors import (
     BrokerRefused,
     BrokerUnavailable,
     ConfigurationError,
-    LabkitError,
     QueueFull,
     describe,
 )
@@ -66,12 +65,12 @@ class WorkQueue:
         check_name("A sender", sender)
         self.lab = lab
         self.name = name
-        self.sender = sender
+        self.sender = str(sender)  # a StrEnum's member, too
         self.max_bytes = max_bytes
         self.options = queue_options(lease, max_length, max_deliveries, kind)
         self._home = Home(f"WorkQueue {name!r}")
         self._tasks = lab.open_queue(name, self.options)
-        self._stamp = Stamp(lab, name, sender, max_bytes)
+        self._stamp = Stamp(lab, name, self.sender, max_bytes)
         self._tally = Tally()
 
     @property
@@ -103,7 +102,7 @@ class WorkQueue:
         self._record(Action.SENT, task, actor=self.sender)
         try:
             accepted = self.tasks.put([task.item])
-        except (BatchError, BrokerUnavailable, BrokerRefused) as error:
+        except BaseException as error:  # Ctrl+C, too: it may have gone out
             self._failed(task, error)
             raise
         [ticket] = self._answered([task], accepted)
@@ -134,6 +133,10 @@ class WorkQueue:
         except (BrokerUnavailable, BrokerRefused) as error:  # it was a single one
             self._failed(tasks[0], error)
             raise _as_batch(error) from None
+        except BaseException as error:
+            for task in tasks:
+                self._failed(task, error)
+            raise
         return self._answered(tasks, accepted)
 
     def depth(self) -> Depth:
@@ -217,11 +220,14 @@ class WorkQueue:
             self._tally.add(self.name, refused=len(tasks) - len(taken))
         if self.lab.trace.enabled:
             for task, yes in zip(tasks, accepted, strict=True):
-                action = Action.ACCEPTED if yes else Action.DUPLICATE
-                self._record(action, task, "" if yes else "refused: this id is in the queue")
+                if yes:
+                    delay = task.item.delay
+                    self._record(Action.ACCEPTED, task, f"in {delay:g} s" if delay else "")
+                else:
+                    self._record(Action.DUPLICATE, task, "refused: this id is in the queue")
         return [Ticket(task.item.id, yes) for task, yes in zip(tasks, accepted, strict=True)]
 
-    def _failed(self, task: Stamped, error: LabkitError) -> None:
+    def _failed(self, task: Stamped, error: BaseException) -> None:
         text = describe(error)
         self._tally.add(self.name, failed=1)
         self._tally.errors.append(ErrorRecord(self.name, task.item.id, text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
@@ -21,6 +22,7 @@ from labkit.patterns.work_queue.signals import graceful
 from labkit.patterns.work_queue.statistics import WorkerStatistics
 from labkit.patterns.work_queue.supply import Supply
 from labkit.patterns.work_queue.task import Ending, Outcome, Task
+from labkit.patterns.work_queue.turn import Turn
 from labkit.trace import Action
 
 _SLICE_S = 0.1
@@ -68,7 +70,7 @@ class Worker:
         )
         self._supply = Supply(queue, self._holdings)
         self._closing = False
-        self._busy_thread: int | None = None  # the one that runs us now
+        self._turn = Turn()
         self._halt = threading.Event()
         self._outage = Outage(self._ledger)
         self._background = Background(f"labkit worker {self.name}", self._background_step)
@@ -113,9 +115,10 @@ class Worker:
         """
         self._require_foreground()
         self._halt.clear()
+        self._turn.begin_anew()
         count, idle_since = 0, time.monotonic()
         with graceful(self._halt.set):
-            self._busy_thread = threading.get_ident()
+            self._turn.take()
             try:
                 while not self._halt.is_set() and (max_tasks is None or count < max_tasks):
                     left = _SLICE_S if timeout is None else idle_since + timeout - time.monotonic()
@@ -126,8 +129,8 @@ class Worker:
                     elif (left <= 0 and not self._outage) or self._holdings.dead:
                         break
             finally:
-                self._give_back()
-                self._busy_thread = None
+                self._part(self._holdings.give_back)
+                self._end_turn()
         return count
 
     # --- in the background --------------------------------------------------------------------
@@ -136,6 +139,7 @@ class Worker:
         """Handle tasks in a background thread, until `stop()`. An outage is waited out."""
         self._require_foreground()
         self._halt.clear()
+        self._turn.begin_anew()
         self._closing = False
         self._background.start()
         return self
@@ -149,16 +153,17 @@ class Worker:
             timeout: seconds to wait for that.
 
         Returns:
-            False if the handler is still busy: it goes on, and its task stays its own.
+            False if the handler is still busy: it goes on with its task, then the lease ends.
 
         Raises:
             LabkitError: what ended the background thread.
         """
         if self._holdings.dead or not self._home.here:
             return True
-        if self._busy_thread == threading.get_ident():  # called by the handler
+        if self._turn.ours:  # called by the handler
             self._halt.set()
             self._background.stop(0.0)
+            self._turn.leave_to_it()
             return False
         deadline = time.monotonic() + timeout
         try:
@@ -167,15 +172,15 @@ class Worker:
                 self._background.wait_until(lambda: not self._holdings.waiting, timeout)
             self._halt.set()
             ended = self._background.stop(max(0.0, deadline - time.monotonic()))
-            while self._busy_thread is not None and time.monotonic() < deadline:
+            while self._turn.taken and time.monotonic() < deadline:
                 time.sleep(0.005)  # another thread's run() finishes its task
         except BaseException:
-            self._leave()
+            self._part(self._holdings.leave)
             raise
-        if not ended or self._busy_thread is not None:
+        if (not ended or self._turn.taken) and self._turn.leave_to_it():
             return False
         self._closing = False
-        self._leave()
+        self._part(self._holdings.leave)
         return True
 
     def ask_to_stop(self, drain: bool = True) -> None:
@@ -194,8 +199,7 @@ class Worker:
     def idle(self) -> bool:
         """Whether it has no task in hand that is to be done, or it is its handler that asks."""
         holdings = self._holdings
-        here = self._busy_thread == threading.get_ident()
-        return here or holdings.dead or not (holdings.waiting or holdings.working)
+        return self._turn.ours or holdings.dead or not (holdings.waiting or holdings.working)
 
     @property
     def running(self) -> bool:
@@ -275,25 +279,22 @@ class Worker:
         return task is not None
 
     def _background_step(self) -> None:
-        self._busy_thread = threading.get_ident()
+        self._turn.take()
         try:
             self._step(_SLICE_S, self._prefetch, None)
             if self._halt.is_set():
-                self._give_back()
+                self._part(self._holdings.give_back)
             if self._halt.is_set() or (self._closing and not self._holdings.waiting):
                 time.sleep(0.01)  # until somebody stops us
         finally:
-            self._busy_thread = None
+            self._end_turn()
 
-    def _give_back(self) -> None:
-        """Where the broker is away, its lease gives it back."""
-        try:
-            self._holdings.give_back()
-        except (BrokerUnavailable, BrokerRefused, NotConnected) as error:
-            self._ledger.raised(None, error)
+    def _end_turn(self) -> None:
+        if self._turn.end() and not self._holdings.dead:
+            self._part(self._holdings.leave)
 
-    def _leave(self) -> None:
+    def _part(self, part: Callable[[], None]) -> None:  # where that fails, the lease gives back
         try:
-            self._holdings.leave()
+            part()
         except (BrokerUnavailable, BrokerRefused, NotConnected) as error:
             self._ledger.raised(None, error)
