@@ -25,7 +25,9 @@ def graceful(stop: Callable[[], None]) -> Iterator[None]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        stop()
+        # In a thread of its own: the signal may have come while this one held the very lock that
+        # stopping needs.
+        threading.Thread(target=stop, name="labkit stop", daemon=True).start()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
