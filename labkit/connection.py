@@ -32,7 +32,14 @@ _BACKENDS = {
     "redis": "labkit.brokers.redis",
     "rediss": "labkit.brokers.redis",
     "unix": "labkit.brokers.redis",
+    "amqp": "labkit.brokers.rabbitmq",
+    "amqps": "labkit.brokers.rabbitmq",
+    "kafka": "labkit.brokers.kafka",
+    "kafkas": "labkit.brokers.kafka",
+    "kafka+embedded": "labkit.brokers.kafka",
 }
+
+_TLS = ("rediss", "amqps", "kafkas")
 
 
 def connect(
@@ -56,6 +63,10 @@ def connect(
             None: what `LABKIT_BROKER_URL` says, else the embedded broker.
             "embedded://": Python in this process; "embedded://name" is shared by that name.
             "redis://user:password@host:port/db", "rediss://…" (TLS), "unix:///path".
+            "amqp://user:password@host:port/vhost", "amqps://…" (TLS): RabbitMQ.
+            "kafka+embedded://": librdkafka's mock cluster in this process, "?brokers=3" of them;
+            "kafka://user:password@host:port,host:port", "kafkas://…" (TLS). With "?partitions=8"
+            topics that labkit makes have so many.
             "auto": `LABKIT_BROKER_URL`, else a running server, else one that is started here,
             else the embedded one; `broker.name` says which it became.
         namespace: a prefix on every name, so that many can share a server without meeting; one
@@ -121,10 +132,10 @@ def _open(url: str, options: Options, *, on_close: Callable[[], None] | None = N
 
 def _check_tls(scheme: str, tls_ca: str) -> None:
     """A certificate authority that would not be used, or cannot be read, is a mistake."""
-    if scheme != "rediss":
+    if scheme not in _TLS:
         raise ConfigurationError(
-            f"tls_ca needs a URL that speaks TLS: rediss://…, not {scheme}://…. Without TLS "
-            "everything, passwords too, would travel readable."
+            f"tls_ca needs a URL that speaks TLS: rediss://… or kafkas://…, not {scheme}://…. "
+            "Without TLS everything, passwords too, would travel readable."
         )
     if not Path(tls_ca).is_file():
         raise ConfigurationError(f"tls_ca={tls_ca!r} is not a file.")

@@ -47,6 +47,30 @@ def valkey_server() -> Iterator[servers.RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[servers.RabbitServer]:
+    """A RabbitMQ that all tests share: use a namespace, do not kill it."""
+    with start_rabbitmq_or_skip() as server:
+        yield server
+
+
+def start_rabbitmq_or_skip(**options: object) -> servers.RabbitServer:
+    """A RabbitMQ of the test's own, with the management interface."""
+    pytest.importorskip("pika", reason="pika is not installed")
+    if servers.find_rabbitmq() is None:
+        missing("rabbitmq-server")
+    return servers.start_rabbitmq(**{"management": True, "timeout": 100.0, **options})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[servers.KafkaServer]:
+    """A Kafka that all tests share: use a namespace, do not kill it."""
+    if servers.find_kafka() is None:
+        missing("Kafka (python tools/fetch_kafka.py, and Java 17)")
+    with servers.start_kafka() as server:
+        yield server
+
+
 @pytest.fixture
 def every_broker(
     redis_server: servers.RedisServer, valkey_server: servers.RedisServer

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from helpers import eventually
@@ -18,6 +18,7 @@ from labkit.errors import (
     ConfigurationError,
     MessageTooLarge,
     NotConnected,
+    NotSupported,
     QueueFull,
     ValidationError,
 )
@@ -65,12 +66,34 @@ def contents(queue: WorkQueue) -> list[Any]:
     return seen
 
 
+def supports(lab: QueueBroker, name: str) -> bool:
+    """Where a broker cannot keep a promise, its capabilities say so."""
+    return lab.capabilities[name].support != "absent"
+
+
+def needs(lab: QueueBroker, name: str) -> None:
+    """Skip what such a broker refuses; that it refuses it is a test of its own."""
+    if not supports(lab, name):
+        pytest.skip(f"{lab.name} has no {name}")
+
+
 class QueueContract:
     """Inherit, and give the fixtures `lab` and `live`, and `let_pass`.
 
     `lab` is an open broker with an empty namespace of its own; `live` another one, on the clock of
     the machine, for what runs in the background; `let_pass` lets seconds pass on `lab`'s clock.
     """
+
+    pause, long_pause = 0.1, 0.3
+    """Seconds that a task is delayed, where the test must look at it before they have passed."""
+
+    put_commands: ClassVar = {"stream": "XADD", "list": "<put>"}
+    """How the broker's client puts a task, by kind."""
+
+    @pytest.fixture
+    def high(self, lab: QueueBroker) -> Priority:
+        """A priority that the broker knows, the highest."""
+        return Priority.HIGH if supports(lab, "priorities") else Priority.NORMAL
 
     @pytest.fixture(params=["stream", "list"])
     def kind(self, request: pytest.FixtureRequest) -> str:
@@ -174,7 +197,8 @@ class QueueContract:
             bob.run()
         assert [(task.content, task.attempt) for task in seen] == [(1, 1), (2, 1), (3, 1)]
 
-    def test_the_highest_priority_goes_first(self, queue: WorkQueue) -> None:
+    def test_the_highest_priority_goes_first(self, lab: QueueBroker, queue: WorkQueue) -> None:
+        needs(lab, "priorities")
         queue.put("c", priority="low")
         queue.put("b")
         queue.put("a", priority=Priority.HIGH)
@@ -185,14 +209,18 @@ class QueueContract:
             assert (task.content, task.priority) == ("a", Priority.HIGH)
         assert contents(queue)[-3:] != []
 
-    def test_priorities_in_order(self, queue: WorkQueue) -> None:
+    def test_priorities_in_order(self, lab: QueueBroker, queue: WorkQueue) -> None:
+        needs(lab, "priorities")
         for content, priority in (("c", "low"), ("b", "normal"), ("a", "high"), ("a2", "high")):
             queue.put(content, priority=priority)
         assert contents(queue) == ["a", "a2", "b", "c"]
 
-    def test_a_delayed_task_waits_for_its_time(self, queue: WorkQueue, in_time: InTime) -> None:
+    def test_a_delayed_task_waits_for_its_time(
+        self, lab: QueueBroker, queue: WorkQueue, in_time: InTime
+    ) -> None:
+        needs(lab, "delayed tasks")
         queue.put("much later", delay=1000)
-        queue.put("later", delay=0.3)
+        queue.put("later", delay=self.long_pause)
         queue.put("now")
         assert queue.depth() == Depth(1, 0, 2, 0)
         seen: list[str] = []
@@ -201,8 +229,9 @@ class QueueContract:
         assert queue.depth() == Depth(0, 0, 1, 0)
 
     def test_delays_end_in_the_order_of_their_times(
-        self, queue: WorkQueue, in_time: InTime
+        self, lab: QueueBroker, queue: WorkQueue, in_time: InTime
     ) -> None:
+        needs(lab, "delayed tasks")
         queue.put_many([NewTask(n, delay=0.3 - n / 10) for n in range(3)])
         seen: list[int] = []
         in_time(lambda: seen.extend(contents(queue)) or len(seen) >= 3)
@@ -218,8 +247,10 @@ class QueueContract:
 
     @pytest.mark.parametrize("priority", ["low", "normal", "high"])
     def test_a_waiting_worker_hears_every_priority_and_delay(
-        self, live_queue: WorkQueue, priority: str
+        self, lab: QueueBroker, live_queue: WorkQueue, priority: str
     ) -> None:
+        needs(lab, "priorities")
+        needs(lab, "delayed tasks")
         with Worker(live_queue, nothing, name="ada") as ada:
             ada.start()
             for delay in (0.0, 0.05):
@@ -229,7 +260,10 @@ class QueueContract:
 
     # --- what may be put ----------------------------------------------------------------------
 
-    def test_an_id_is_taken_while_its_task_is_in_the_queue(self, queue: WorkQueue) -> None:
+    def test_an_id_is_taken_while_its_task_is_in_the_queue(
+        self, lab: QueueBroker, queue: WorkQueue
+    ) -> None:
+        needs(lab, "unique tasks")
         assert queue.put("first", id="B6 739").accepted
         assert queue.put("second", id="B6 739") == queue.put("third", id="B6 739")
         assert not queue.put("fourth", id="B6 739").accepted
@@ -243,8 +277,9 @@ class QueueContract:
         assert (stats.messages, stats.refused) == (2, 4)
 
     def test_a_delayed_and_a_dead_task_keep_their_id(
-        self, queue: WorkQueue, in_time: InTime
+        self, lab: QueueBroker, queue: WorkQueue, in_time: InTime
     ) -> None:
+        needs(lab, "unique tasks")
         queue.put("later", id="x", delay=0.3)
         assert not queue.put("again", id="x", delay=0.3).accepted
         with Worker(queue, lambda _: Reject("no"), name="ada") as ada:
@@ -315,7 +350,23 @@ class QueueContract:
         with pytest.raises(ConfigurationError, match="function of"):
             Worker(queue, "nothing")  # type: ignore[arg-type]
 
-    def test_a_bounded_queue_says_when_it_is_full(self, make: MakeQueue) -> None:
+    def test_what_a_broker_cannot_do_it_refuses_and_says_why(
+        self, lab: QueueBroker, make: MakeQueue, queue: WorkQueue
+    ) -> None:
+        asked: dict[str, Callable[[], object]] = {
+            "delayed tasks": lambda: queue.put("later", delay=1),
+            "priorities": lambda: queue.put("first", priority="high"),
+            "bounded queue": lambda: make("bounded", max_length=3),
+        }
+        for name, ask in asked.items():
+            if supports(lab, name):
+                ask()
+            else:
+                with pytest.raises(NotSupported, match=lab.capabilities[name].why[:20]):
+                    ask()
+
+    def test_a_bounded_queue_says_when_it_is_full(self, lab: QueueBroker, make: MakeQueue) -> None:
+        needs(lab, "bounded queue")
         queue = make(max_length=3)
         queue.put("a")
         queue.put("later", delay=1000)
@@ -331,7 +382,8 @@ class QueueContract:
         assert queue.stats().failed == 3
         assert contents(queue) == ["b", "e"]
 
-    def test_a_full_queue_still_knows_what_it_has(self, make: MakeQueue) -> None:
+    def test_a_full_queue_still_knows_what_it_has(self, lab: QueueBroker, make: MakeQueue) -> None:
+        needs(lab, "bounded queue")
         queue = make(max_length=1)
         assert queue.put("a", id="a").accepted
         assert not queue.put("a", id="a").accepted
@@ -351,7 +403,7 @@ class QueueContract:
             raise KeyError(f"seat {task.attempt}")
 
         queue.put("B6 739", id="t")
-        policy = RetryPolicy(attempts=3, first=0.1, factor=2, jitter=False)
+        policy = RetryPolicy(attempts=3, first=self.pause, factor=2, jitter=False)
         with Worker(queue, handler, name="ada", retry=policy) as ada:
             outcomes = []
             for delayed in (1, 1, 0):
@@ -359,8 +411,8 @@ class QueueContract:
                 assert queue.depth() == Depth(0, 0, delayed, 1 - delayed)
             assert ada.run_one() is None
         assert [(o.what, o.delay) for o in outcomes] == [
-            ("retrying", 0.1),
-            ("retrying", 0.2),
+            ("retrying", self.pause),
+            ("retrying", 2 * self.pause),
             ("dead", None),
         ]
         [letter] = queue.dead_letters()
@@ -404,7 +456,7 @@ class QueueContract:
         def handler(task: Task) -> Any:
             if task.content == "no":
                 return Reject("not our flight")
-            return Retry(after=0.3) if task.attempt == 1 else None
+            return Retry(after=self.long_pause) if task.attempt == 1 else None
 
         queue.put_many(["no", "wait"])
         with Worker(queue, handler, name="ada", retry=NOW) as ada:
@@ -412,7 +464,7 @@ class QueueContract:
             assert rejected is not None
             assert retried is not None
             assert (rejected.what, rejected.detail) == ("dead", "not our flight")
-            assert (retried.what, retried.delay) == ("retrying", 0.3)
+            assert (retried.what, retried.delay) == ("retrying", self.long_pause)
             assert queue.depth() == Depth(0, 0, 1, 1)
             done = in_time(ada.run_one)
             assert (done.what, done.attempt) == ("done", 2)
@@ -463,8 +515,13 @@ class QueueContract:
         assert "&lt;B6&gt;" in letters._repr_html_()
         assert list(letters.to_frame().columns) == ["id", "content", "attempts", "reason", "errors"]
 
-    def test_redrive_puts_dead_letters_back_as_if_new(self, queue: WorkQueue) -> None:
-        queue.put_many([NewTask(n, id=f"t{n}", priority=n) for n in range(3)])
+    def test_redrive_puts_dead_letters_back_as_if_new(
+        self, lab: QueueBroker, queue: WorkQueue
+    ) -> None:
+        apart = supports(lab, "priorities")
+        queue.put_many(
+            [NewTask(n, id=f"t{n}", priority=n if apart else 1) for n in range(3)]
+        )
         with Worker(queue, lambda _: Reject("no"), name="ada") as ada:
             ada.run()
         assert queue.redrive(["t1", "unknown"]) == 1
@@ -476,10 +533,9 @@ class QueueContract:
         seen: list[Task] = []
         with Worker(queue, seen.append, name="bob") as bob:
             bob.run()
+        by_priority, as_redriven = [2, 1, 0], [1, 0, 2]
         assert [(t.content, t.attempt, t.errors) for t in seen] == [
-            (2, 1, ()),
-            (1, 1, ()),
-            (0, 1, ()),
+            (n, 1, ()) for n in (by_priority if apart else as_redriven)
         ]
 
     def test_redriving_many(self, queue: WorkQueue) -> None:
@@ -490,11 +546,16 @@ class QueueContract:
         assert len(queue.dead_letters(limit=2000)) == queue.redrive() == 1100
         assert queue.depth() == Depth(1100, 0, 0, 0)
 
-    def test_purge_takes_all_and_those_in_flight_learn_of_it(self, queue: WorkQueue) -> None:
+    def test_purge_takes_all_and_those_in_flight_learn_of_it(
+        self, lab: QueueBroker, queue: WorkQueue
+    ) -> None:
         queue.put("reject me", id="t")
         with Worker(queue, lambda _: Reject("no"), name="ada") as ada:
             ada.run()
-        queue.put_many([NewTask("now"), NewTask("later", delay=100), NewTask("low", priority=0)])
+        delay = 100 if supports(lab, "delayed tasks") else 0
+        low = Priority.LOW if supports(lab, "priorities") else Priority.NORMAL
+        later, lower = NewTask("later", delay=delay), NewTask("low", priority=low)
+        queue.put_many([NewTask("now"), later, lower])
         with Worker(queue, nothing, name="bob") as bob:
             assert bob.take() is not None
             assert queue.purge() == 4
@@ -596,11 +657,11 @@ class QueueContract:
     # --- crashes and leases -------------------------------------------------------------------
 
     def test_the_task_of_a_dead_worker_goes_to_another(
-        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime
+        self, queue: WorkQueue, brief: WorkQueue, in_time: InTime, high: Priority
     ) -> None:
         """Of two that died it is the one whose lease has run out."""
         for name, queue_of_theirs in (("ada", brief), ("eve", queue)):
-            queue.put(f"of {name}", priority="high")
+            queue.put(f"of {name}", priority=high)
             worker = Worker(queue_of_theirs, nothing, name=name)
             assert worker.take() is not None
             worker.crash()
@@ -609,7 +670,7 @@ class QueueContract:
         with Worker(brief, seen.append, name="bob") as bob:
             in_time(bob.run_one)
         [task] = seen
-        assert (task.content, task.attempt, task.priority) == ("of ada", 2, Priority.HIGH)
+        assert (task.content, task.attempt, task.priority) == ("of ada", 2, high)
         assert task.errors == ("worker ada died with it",)
         assert brief.stats().recovered == 1
         assert queue.depth() == Depth(0, 1, 0, 0)
@@ -661,7 +722,8 @@ class QueueContract:
             outcomes = [ada.run_one(), ada.run_one()]
         assert [o.what for o in outcomes if o] == ["late ack", "late ack"]
         assert ada.stats().late_acks == 2
-        assert not queue.put("again", id="t").accepted  # it is still there, for another worker
+        if supports(lab, "unique tasks"):
+            assert not queue.put("again", id="t").accepted  # it is still there, for another worker
         assert len(contents(queue)) == 2
 
     def test_a_late_retry_and_a_late_end_change_nothing(self, queue: WorkQueue) -> None:
@@ -954,7 +1016,7 @@ class QueueContract:
         with Worker(queue, nothing, name="ada") as ada:
             ada.run_one()
         shown = repr(lab.commands())
-        assert shown.index("XADD" if kind == "stream" else "<put>") < shown.index("<take>")
+        assert shown.index(self.put_commands[kind]) < shown.index("<take>")
         assert "<ack>" in shown
 
     def test_looking_in_vain_is_not_told(self, lab: QueueBroker, queue: WorkQueue) -> None:
@@ -964,8 +1026,10 @@ class QueueContract:
             assert lab.commands() == before
 
     def test_every_capability_of_the_queue_is_told(self, lab: QueueBroker) -> None:
-        for name in ("work queue", "delayed tasks", "priorities", "dead letters", "leases"):
+        for name in ("work queue", "dead letters", "leases"):
             assert lab.capabilities[name].support in ("native", "emulated")
+        for name in ("delayed tasks", "priorities", "unique tasks", "bounded queue"):
+            assert lab.capabilities[name].why
 
     def test_the_trace_tells_a_tasks_life(
         self, lab: QueueBroker, brief: WorkQueue, in_time: InTime

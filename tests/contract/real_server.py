@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit.servers import RedisServer
+from labkit.servers import KafkaServer, RabbitServer, RedisServer
 
 
 def own_namespace() -> str:
@@ -51,3 +51,31 @@ class OnValkey:
     @pytest.fixture
     def server(self, valkey_server: RedisServer) -> RedisServer:
         return valkey_server
+
+
+class OnRabbitMQ:
+    """Debian's RabbitMQ. Its broker is slow to start, and one lab is enough for a test."""
+
+    @pytest.fixture
+    def server(self, rabbitmq_server: RabbitServer) -> RabbitServer:
+        return rabbitmq_server
+
+    @pytest.fixture
+    def lab(self, server: RabbitServer) -> Iterator[Any]:
+        with labkit.connect(
+            server.url, namespace=own_namespace(), timeout=20.0, connect_timeout=20.0
+        ) as lab:
+            yield lab
+
+
+class OnKafka:
+    """One node of Apache Kafka; its topics have one partition, unless a test asks for more."""
+
+    @pytest.fixture
+    def server(self, kafka_server: KafkaServer) -> KafkaServer:
+        return kafka_server
+
+    @pytest.fixture
+    def lab(self, server: KafkaServer) -> Iterator[Any]:
+        with labkit.connect(f"{server.url}?partitions=1", namespace=own_namespace()) as lab:
+            yield lab

@@ -29,6 +29,14 @@ def double(request: Message) -> Any:
     return request.content * 2
 
 
+def one_responder(lab: ReplyBroker) -> int | None:
+    """What the broker says of a request to one responder: 1, or that it does not count them."""
+    uncounted = any(
+        row.name == "responder count" and row.support == "absent" for row in lab.capabilities
+    )
+    return None if uncounted else 1
+
+
 class RequestReplyContract:
     """Inherit, and give a fixture `lab`: an open broker with an empty namespace of its own."""
 
@@ -353,7 +361,7 @@ class RequestReplyContract:
             }
             body = Message.new("request", 1, sender="far away", metadata=facts).encode()
             with Responder(lab, "seats", double, grace=30) as desk:
-                assert inbox.send("seats", [body], 60) == [1]
+                assert inbox.send("seats", [body], 60) == [one_responder(lab)]
                 return desk.serve_one().outcome
 
         assert outcome(overdue_s=10) == "replied"
@@ -387,12 +395,15 @@ class RequestReplyContract:
         nearly = Message.new("request", 1, sender="x", metadata={"correlation_id": "1"})
         odd = nearly.with_metadata(reply_to=inbox.address, deadline="soon")
         bodies = [b"", b"\xff\x00", nearly.encode(), odd.encode()]
-        assert inbox.send("seats", bodies, 60) == [1, 1, 1, 1]
+        assert inbox.send("seats", bodies, 60) == [one_responder(lab)] * 4
         pending = gate.send("seats", 1)
         outcomes = [served.outcome for served in desk.serve()]
+        reasons = [record.reason for record in desk.stats().decode_errors]
+        if lab.capabilities["requests in order"].support == "absent":
+            outcomes.sort(key=lambda outcome: outcome == "replied")
+            reasons.sort(key=lambda reason: ("metadata.r" in reason) + 2 * ("deadline" in reason))
         assert outcomes == ["unreadable"] * 4 + ["replied"]
         assert gate.collect(pending).content == 2
-        reasons = [record.reason for record in desk.stats().decode_errors]
         assert reasons[2:] == [
             "metadata.reply_to: expected a non-empty str",
             "metadata.deadline: expected seconds since 1970",
@@ -404,6 +415,9 @@ class RequestReplyContract:
     ) -> None:
         with Requester(lab, "gone") as gone:
             gone.send("seats", 1)
+        if lab.capabilities["closed inbox known"].support == "absent":
+            assert desk.serve_one().outcome == "replied"
+            return
         assert desk.serve_one().outcome == "no inbox"
         assert (desk.stats().no_inbox, desk.stats().replied) == (1, 0)
         assert gone.stats().abandoned == 1

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from contract.real_server import OnKafka, own_namespace
 from contract.stream_contract import StreamContract
 from helpers import eventually
 
 import labkit
 from labkit.patterns.event_stream import Group
+from labkit.servers import KafkaServer
 
 
 class KafkaStreams(StreamContract):
@@ -29,4 +31,11 @@ class TestEmbeddedKafka(KafkaStreams):
     @pytest.fixture
     def lab(self) -> Iterator[Any]:
         with labkit.connect("kafka+embedded://") as lab:
+            yield lab
+
+
+class TestKafka(OnKafka, KafkaStreams):
+    @pytest.fixture
+    def lab(self, server: KafkaServer) -> Iterator[Any]:
+        with labkit.connect(server.url, namespace=own_namespace()) as lab:
             yield lab

@@ -1,0 +1,130 @@
+"""Reading a topic from any place, without a group: a consumer that goes on where it was."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import confluent_kafka as ck
+
+from labkit.broker import Cursor, Entry
+from labkit.brokers.kafka import words
+from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
+from labkit.brokers.kafka.stream_rows import behind, entry
+from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
+
+READERS_KEPT = 4
+"""Consumers kept ready for whoever reads on; each knows one place."""
+
+_MANY = 5_000
+
+
+class Readers:
+    """The readers of one topic: who reads on from where it was gets the same one again."""
+
+    def __init__(self, client: KafkaClient, topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._idle: list[_Reader] = []
+        self._lock = threading.Lock()
+        client.on_close(self, self.close)
+
+    def read(self, parts: Sequence[Part], after: Cursor, count: int, timeout: float) -> list[Entry]:
+        """At most `count` entries behind `after`; waits for the first."""
+        starts = {part: behind(after, part) for part in parts}
+        reader = self._take(starts)
+        try:
+            found = reader.read(count, timeout)
+        except BaseException:
+            reader.close()
+            raise
+        with self._lock:
+            self._idle.append(reader)
+            old = self._idle.pop(0) if len(self._idle) > READERS_KEPT else None
+        if old is not None:
+            old.close()
+        return found
+
+    def close(self) -> None:
+        """Close all that are idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for reader in idle:
+            reader.close()
+
+    def _take(self, starts: dict[Part, int]) -> _Reader:
+        with self._lock:
+            for index, reader in enumerate(self._idle):
+                if reader.places == starts:
+                    return self._idle.pop(index)
+        return _Reader(self._client, starts)
+
+
+class _Reader:
+    """One consumer, and what it has fetched that nobody has been given yet."""
+
+    def __init__(self, client: KafkaClient, starts: dict[Part, int]) -> None:
+        self._client = client
+        self.places = dict(starts)  # what comes next for the one who reads
+        self._positions = dict(starts)  # what comes next from the broker
+        self._fetched: deque[Entry] = deque()
+        self._topic = next(iter(starts))[0]
+        self._consumer = client.consumer(
+            f"labkit-reader-{secrets.token_hex(4)}", auto_offset_reset="earliest"
+        )
+        client.log(f"consumer.assign({words.places(starts)})")
+        self._consumer.assign([ck.TopicPartition(*part, n) for part, n in starts.items()])
+
+    def read(self, count: int, timeout: float) -> list[Entry]:
+        """What is there now, else the first that comes."""
+        deadline = time.monotonic() + timeout
+        if len(self._fetched) < count:
+            ends = self._client.ends(self._positions, committed=not self._client.place.mock)
+            patience = time.monotonic() + self._client.options.timeout
+            while len(self._fetched) < count and self._is_before(ends):
+                if time.monotonic() > patience:
+                    raise BrokerUnavailable(
+                        words.unreachable(self._client.place.shown, "nothing came")
+                    )
+                self._pump(SLICE_S)
+        while not self._fetched and (left := deadline - time.monotonic()) > 0:
+            self._client.require_open()
+            self._pump(min(left, SLICE_S))
+        found: list[Entry] = []
+        while self._fetched and len(found) < count:
+            item = self._fetched.popleft()
+            found.append(item)
+            self.places[self._topic, item.position.partition] = item.position.order[0] + 1
+        return found
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+    def _is_before(self, ends: dict[Part, int]) -> bool:
+        return any(self._positions[part] < end for part, end in ends.items())
+
+    def _pump(self, timeout: float) -> None:
+        try:
+            first = self._consumer.poll(timeout)
+            if first is None:
+                return
+            for message in (first, *self._consumer.consume(_MANY, 0.0)):
+                self._took(message)
+        except RuntimeError:  # closed by another thread
+            raise NotConnected("This lab is closed. Connect again: labkit.connect(…).") from None
+
+    def _took(self, message: ck.Message) -> None:
+        error, part = message.error(), (message.topic(), message.partition())
+        if error is None:
+            self._positions[part] = message.offset() + 1
+            self._fetched.append(entry(message))
+        elif error.code() == ck.KafkaError._PARTITION_EOF:
+            self._positions[part] = max(self._positions[part], message.offset())
+        elif words.away(error):
+            self._client.down = True
+        elif error.code() != ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise BrokerRefused(f"Kafka at {self._client.place.shown}: {words.of(error)}.")

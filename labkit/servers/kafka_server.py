@@ -1,0 +1,305 @@
+"""A real Kafka on this machine, for as long as it is wanted: one KRaft node on loopback."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from labkit.errors import ConfigurationError, ServerError
+from labkit.servers.kafka_config import LOGGING, USER, render
+from labkit.servers.kafka_home import HOW_TO_GET_KAFKA, KafkaHome, find_kafka
+from labkit.servers.process import (
+    LOG_LINES,
+    ServerProcess,
+    check_port,
+    free_port,
+    write_private,
+)
+
+HOST = "127.0.0.1"
+DEFAULT_TIMEOUT_S = 60.0
+"""Longest wait for an answer: Java on a small machine takes its time."""
+
+HEAP_MB = 256
+_FORMAT_S = 60.0
+_PORT_ATTEMPTS = 4
+_PORT_TAKEN = "Address already in use"
+_ANSWER_S = 1.0
+_JAVA_OPTIONS = (
+    f"-Xmx{HEAP_MB}m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Djava.awt.headless=true",
+)
+
+
+def start_kafka(
+    home: KafkaHome | None = None,
+    *,
+    port: int | None = None,
+    password: str | None = None,
+    config: Mapping[str, str | int | bool] | None = None,
+    timeout: float = DEFAULT_TIMEOUT_S,
+) -> KafkaServer:
+    """Start a Kafka that only this machine can reach, and wait until it answers.
+
+    It ends with `stop()`, at the end of a `with`, and with this process, however that ends.
+
+    Args:
+        home: which Kafka; default the one that `find_kafka` finds.
+        port: where it listens on 127.0.0.1; default a free one.
+        password: what clients must know (SASL/PLAIN, user "labkit"), contained in `server.url`;
+            default None: every program and every user of this machine gets in.
+        config: more settings as in server.properties: `{"num.partitions": 4}`.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        ServerError: no Kafka or no Java found, or it does not start; says why and what to do.
+        ConfigurationError: an argument that cannot work.
+    """
+    if timeout <= 0:
+        raise ConfigurationError(f"timeout is in seconds and above 0, got {timeout}.")
+    home = home or find_kafka()
+    if home is None:
+        raise ServerError(f"No Kafka found on this machine. {HOW_TO_GET_KAFKA}")
+    server = KafkaServer(
+        home,
+        port=None if port is None else check_port(port),
+        password=password,
+        config=dict(config or {}),
+        timeout=timeout,
+    )
+    return server.start()
+
+
+class KafkaServer:
+    """A Kafka started by `start_kafka`; a context manager that stops it at the end."""
+
+    def __init__(
+        self,
+        home: KafkaHome,
+        *,
+        port: int | None,
+        password: str | None,
+        config: Mapping[str, str | int | bool],
+        timeout: float,
+    ) -> None:
+        self.home = home
+        self._port = port
+        self._controller_port: int | None = None
+        self._password = password
+        self._config = dict(config)
+        self._timeout = timeout
+        self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        self._process: ServerProcess | None = None
+        self._last_log = ""
+        self._lock = threading.RLock()
+        self._render(port or 1, 2, Path("/"))  # what is wrong with an argument is said at once
+
+    @property
+    def url(self) -> str:
+        """Where it is, **with** the password: to connect with, not to show."""
+        login = "" if self._password is None else f"{USER}:{quote(self._password, safe='')}@"
+        return f"kafka://{login}{HOST}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Host and port, as other clients want it: "127.0.0.1:9092"."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def password(self) -> str | None:
+        """What clients must know; None lets everybody in."""
+        return self._password
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1; the same after a restart."""
+        if self._port is None:
+            raise ServerError(f"{self.home.name} has no port before it is started.")
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists; a paused one does, but does not answer."""
+        return self.pid is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where its data files are: a temporary folder that goes with the server."""
+        return self._living().folder / "data"
+
+    def log_tail(self, lines: int = LOG_LINES) -> str:
+        """The last lines of its log since it was last started; also after `stop()`."""
+        if self._process is None or self._process.closed:
+            return "\n".join(self._last_log.splitlines()[-lines:]) if lines > 0 else ""
+        return self._process.log_tail(lines)
+
+    def start(self) -> Self:
+        """Start it again on the same port, and wait until it answers; nothing if it runs.
+
+        After `kill()` it finds its files; after `stop()` they are gone.
+
+        Raises:
+            ServerError: it does not start.
+        """
+        with self._lock:
+            if self.running:
+                return self
+            if self._process is not None and not self._process.closed:
+                self._start_on_a_port(self._process)
+                return self
+            self._process = ServerProcess(self.home.name, "labkit-kafka-")
+            try:
+                self._start_on_a_port(self._process)
+            except BaseException:
+                self.stop()
+                raise
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its folder. Stopping twice is fine."""
+        with self._lock:
+            if self._process is None or self._process.closed:
+                return
+            self._last_log = self._process.log_text()
+            with contextlib.suppress(ServerError):
+                self._process.end(grace=0)  # its folder goes: nothing has to be written in order
+            self._process.close()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would. Port and files stay for `start()`."""
+        with self._lock:
+            self._living().end(grace=0)
+
+    def restart(self) -> None:
+        """Shut it down in order, and start it again on the same port with the same files."""
+        with self._lock:
+            self._living().end(grace=30.0)
+            self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
+        self._living().signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused one go on (SIGCONT)."""
+        self._living().signal(signal.SIGCONT)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _living(self) -> ServerProcess:
+        if self._process is None or self._process.closed:
+            raise ServerError(f"{self.home.name} has been stopped. Start it again with .start().")
+        return self._process
+
+    def _start_on_a_port(self, process: ServerProcess) -> None:
+        """Between choosing a free port and binding it, another program may take it: try again."""
+        if self._port is not None and self._controller_port is not None:
+            return self._launch(process, self._port, self._controller_port)
+        for _ in range(_PORT_ATTEMPTS):
+            port, controller_port = self._port or free_port(), free_port()
+            if port == controller_port:
+                continue
+            with contextlib.suppress(_PortTaken):
+                self._launch(process, port, controller_port)
+                self._port, self._controller_port = port, controller_port
+                return None
+        raise ServerError(f"{_PORT_ATTEMPTS} pairs of free ports were taken in a row.")
+
+    def _launch(self, process: ServerProcess, port: int, controller_port: int) -> None:
+        data, config = process.folder / "data", process.folder / "server.properties"
+        logging = process.folder / "log4j2.properties"
+        data.mkdir(mode=0o700, exist_ok=True)
+        write_private(config, self._render(port, controller_port, data))
+        write_private(logging, LOGGING.encode())
+        java = [
+            str(self.home.java),
+            *_JAVA_OPTIONS,
+            f"-Dlog4j2.configurationFile={logging}",
+            "-cp",
+            self.home.class_path,
+        ]
+        if not (data / "meta.properties").exists():
+            self._format([*java, "kafka.tools.StorageTool"], config)
+        try:
+            process.start([*java, "kafka.Kafka", str(config)], cwd=data, lock=[data])
+            process.wait_ready(lambda: self._answers(port), self._timeout)
+        except BaseException as error:
+            process.end(grace=0)
+            if isinstance(error, ServerError) and _PORT_TAKEN in process.log_text():
+                raise _PortTaken(
+                    f"Port {port} or {controller_port} is another program's."
+                ) from None
+            raise
+
+    def _format(self, tool: list[str], config: Path) -> None:
+        command = [*tool, "format", "-t", self._cluster_id, "-c", str(config)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_FORMAT_S,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServerError(f"{self.home.name} cannot prepare its folder: {error}.") from None
+        if done.returncode != 0:
+            last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+            raise ServerError(f"{self.home.name} cannot prepare its folder:\n{last}")
+
+    def _render(self, port: int, controller_port: int, data: Path) -> bytes:
+        return render(
+            self._config,
+            host=HOST,
+            port=port,
+            controller_port=controller_port,
+            password=self._password,
+            folder=data,
+        )
+
+    def _answers(self, port: int) -> bool:
+        """Whether the cluster that we started answers there, and not one that had the port."""
+        import socket
+
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), _ANSWER_S):
+            return self._is_ours(port)
+        return False
+
+    def _is_ours(self, port: int) -> bool:
+        from labkit.servers.kafka_ask import cluster_id
+
+        found = cluster_id(f"{HOST}:{port}", USER, self._password, _ANSWER_S)
+        return found == self._cluster_id
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "not running"
+        return f"KafkaServer({self.home.name} at {HOST}:{self._port}, {state})"
+
+
+class _PortTaken(ServerError):
+    """The port that we wanted is another program's."""

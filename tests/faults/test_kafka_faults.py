@@ -1,0 +1,269 @@
+"""Kafka killed and restarted while programs append and read; brokers of the mock taken down.
+
+What was confirmed (`acks=all`) is there, in order within each key, whatever dies.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import missing
+from contract.real_server import own_namespace
+from helpers import eventually
+
+import labkit
+from labkit import EventStream, NewEvent, Publisher, Subscriber, Worker, WorkQueue, servers
+from labkit.broker import NewEntry
+from labkit.errors import BatchError, BrokerUnavailable, LabkitError
+from labkit.servers import KafkaServer
+
+EVENTS = 100_000
+BATCH = 1_000
+KEYS = 50
+
+
+@pytest.fixture
+def own_server() -> Iterator[KafkaServer]:
+    """A Kafka of the test's own, to be killed at will."""
+    if servers.find_kafka() is None:
+        missing("Kafka (python tools/fetch_kafka.py, and Java 17)")
+    with servers.start_kafka() as server:
+        yield server
+
+
+@pytest.mark.timeout(600)
+def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: KafkaServer) -> None:
+    """100,000 entries; the node is killed 3 times meanwhile, and readers leave 10 times."""
+    url = own_server.url
+    confirmed: dict[str, list[int]] = defaultdict(list)
+    unknown: set[int] = set()
+    appended = threading.Event()
+    progress = [0]
+
+    def append_all() -> None:
+        with labkit.connect(url, timeout=60.0, connect_timeout=30.0, trace=False) as lab:
+            log = lab.open_stream("events")
+            for start in range(0, EVENTS, BATCH):
+                numbers = range(start, start + BATCH)
+                entries = [NewEntry(str(n).encode(), f"k{n % KEYS}") for n in numbers]
+                try:
+                    log.append(entries)
+                    done = set(range(BATCH))
+                except BatchError as error:
+                    done = set(error.sent)
+                    unknown.update(start + i for i in error.unknown)
+                for i in sorted(done):
+                    confirmed[f"k{(start + i) % KEYS}"].append(start + i)
+                progress[0] = start + BATCH
+        appended.set()
+
+    writer = threading.Thread(target=append_all)
+    writer.start()
+    seen: dict[str, list[int]] = defaultdict(list)
+    kills = deaths = 0
+    with labkit.connect(url, timeout=60.0, connect_timeout=30.0, trace=False) as lab:
+        eventually(lambda: progress[0] or not writer.is_alive(), 60)
+        group = lab.open_stream("events").open_group("readers", {})
+        member = group.join("reader 0")
+        count = 0
+
+        def total() -> int:
+            return sum(map(len, confirmed.values()))
+
+        while not (appended.is_set() and len({n for ns in seen.values() for n in ns}) >= total()):
+            if kills < 3 and progress[0] >= (kills + 1) * EVENTS // 4:
+                own_server.kill()
+                own_server.start()
+                kills += 1
+            entries = member.poll(2_000, 0.5).entries
+            for entry in entries:
+                seen[str(entry.key)].append(int(entry.body or b"-1"))
+            count += len(entries)
+            if deaths < 10 and count >= (deaths + 1) * EVENTS // 12:
+                member.close()  # what it was given and has not committed comes again
+                deaths += 1
+                member = group.join(f"reader {deaths}")
+            else:
+                ends = {e.position.partition: e.position for e in entries}
+                member.commit(ends)
+        member.close()
+    writer.join()
+    assert (kills, deaths) == (3, 10)
+    twice = 0
+    for key, numbers in confirmed.items():
+        first = list(dict.fromkeys(seen[key]))  # the first time that each was seen
+        assert first == sorted(first), "order within a key"
+        assert set(numbers) <= set(first), "a confirmed entry is lost"
+        assert set(first) <= set(numbers) | unknown
+        twice += len(seen[key]) - len(first)
+    print(f"{EVENTS:,} appended, {len(unknown):,} unknown, {twice:,} delivered twice, 0 lost")
+    assert len(confirmed) == KEYS
+
+
+def test_an_idempotent_producer_appends_once_across_a_kill(own_server: KafkaServer) -> None:
+    """librdkafka sends again what was on its way; the broker knows what it has already."""
+    with labkit.connect(own_server.url, timeout=60.0, connect_timeout=30.0) as lab:
+        log = lab.open_stream("events")
+        log.append([NewEntry(b"first", "k")])
+        kill = threading.Thread(target=lambda: (own_server.kill(), own_server.start()))
+        kill.start()
+        for n in range(50):
+            log.append([NewEntry(str(n).encode(), "k")])
+        kill.join()
+        bodies = [entry.body for entry in log.read({}, 1_000, 0.0)]
+    assert bodies == [b"first", *(str(n).encode() for n in range(50))]
+
+
+def test_tasks_survive_the_server(own_server: KafkaServer) -> None:
+    with labkit.connect(own_server.url, timeout=30.0, connect_timeout=30.0) as lab:
+        queue = WorkQueue(lab, "rebooking")
+        queue.put_many(range(200))
+        seen: Counter[int] = Counter()
+        with Worker(queue, lambda task: seen.update([task.content]), name="ada") as ada:
+            ada.run(max_tasks=50)
+            own_server.kill()
+            own_server.start()
+            ada.run(timeout=30.0, max_tasks=150)
+            eventually(lambda: ada.run() == 0 and len(seen) == 200, 60)
+        assert set(seen) == set(range(200))
+        assert queue.depth().unfinished == 0
+
+
+def test_a_subscriber_misses_nothing_while_the_server_is_away(own_server: KafkaServer) -> None:
+    with (
+        labkit.connect(own_server.url, timeout=30.0, connect_timeout=30.0) as lab,
+        Publisher(lab, sender="tower") as tower,
+        Subscriber(lab, name="board") as board,
+    ):
+        board.subscribe("news")
+        tower.publish("news", 1)
+        own_server.kill()
+        own_server.start()
+        tower.publish("news", 2)
+        got: list[Any] = []
+        eventually(lambda: got.extend(i.content for i in board.drain()) or len(got) == 2, 30)
+        assert got == [1, 2]
+        assert board.stats().lost == 0
+
+
+def test_a_paused_server_is_said_to_be_unreachable(own_server: KafkaServer) -> None:
+    with labkit.connect(own_server.url, timeout=1.0, connect_timeout=5.0) as lab:
+        lab.publish("news", b"1")
+        own_server.pause()
+        with pytest.raises(BrokerUnavailable, match=r"may have\s+arrived") as caught:
+            lab.publish("news", b"2")
+        assert caught.value.sent
+        own_server.resume()
+        eventually(lambda: _publishes(lab), 30)
+
+
+def test_nothing_is_left_of_a_server(own_server: KafkaServer) -> None:
+    folder = own_server.folder.parent
+    assert folder.is_dir()
+    own_server.stop()
+    assert not folder.exists()
+    assert not own_server.running
+
+
+def test_the_password_is_asked_for_and_never_shown() -> None:
+    if servers.find_kafka() is None:
+        missing("Kafka (python tools/fetch_kafka.py, and Java 17)")
+    with servers.start_kafka(password="se.cret 1") as server:
+        with labkit.connect(server.url) as lab:
+            lab.publish("news", b"1")
+            shown = (
+                f"{lab!r} {lab.url} {lab.commands()} {lab.handover()!r} {server!r} {lab.native!r}"
+            )
+            assert "se.cret" not in shown
+            assert "***" in lab.url
+        wrong = server.url.replace("se.cret", "other")
+        with pytest.raises(BrokerUnavailable, match="user and a password") as caught:
+            labkit.connect(wrong, connect_timeout=3.0)
+        assert "other" not in str(caught.value)
+
+
+# --- the mock cluster's faults ----------------------------------------------------------------
+
+
+@pytest.fixture
+def lab() -> Iterator[Any]:
+    with labkit.connect("kafka+embedded://?brokers=3&partitions=3", timeout=1.0) as lab:
+        yield lab
+
+
+def test_a_broker_that_is_down_is_said_to_be_unreachable_and_comes_back(lab: Any) -> None:
+    lab.publish("news", b"1")
+    for broker in (1, 2, 3):
+        lab.faults.broker_down(broker)
+    with pytest.raises(BrokerUnavailable):
+        lab.publish("news", b"2")
+    eventually(lambda: not lab.open_subscription().connected or lab.errors())
+    for broker in (1, 2, 3):
+        lab.faults.broker_up(broker)
+    eventually(lambda: _publishes(lab))
+
+
+def test_an_error_of_the_broker_is_tried_again_without_a_duplicate(lab: Any) -> None:
+    stream = EventStream(lab, "events")
+    stream.append("warm up", key="k")
+    lab.faults.fail_next(0, [7, 6])  # a time-out, then not the leader any more
+    stream.append_many([NewEvent(n, key="k") for n in range(20)])
+    assert [event.content for event in stream.read()] == ["warm up", *range(20)]
+
+
+def test_a_slow_broker_is_slow(lab: Any) -> None:
+    lab.publish("news", b"1")
+    for broker in (1, 2, 3):
+        lab.faults.round_trip(0.0, broker)
+    with pytest.raises(LabkitError, match="brokers 1 to 3"):
+        lab.faults.round_trip(0.1, 9)
+
+
+def _publishes(lab: Any) -> bool:
+    try:
+        lab.publish("news", b"again")
+    except LabkitError:
+        return False
+    return True
+
+
+# --- other people's tools ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def kcat(kafka_server: KafkaServer) -> Callable[..., str]:
+    if shutil.which("kcat") is None:
+        missing("kcat")
+
+    def run(*arguments: str, text: str = "") -> str:
+        command = ["kcat", "-q", "-b", kafka_server.address, *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_kcat_reads_what_labkit_wrote(kafka_server: KafkaServer, kcat: Any) -> None:
+    with labkit.connect(kafka_server.url, namespace=own_namespace()) as lab:
+        EventStream(lab, "flights").append({"flight": "B6 739"}, key="B6 739")
+        topic = lab.kafka.topic("flights")
+        shown = kcat("-C", "-t", topic, "-e", "-f", "%k|%s\\n")
+    key, _, body = shown.strip().partition("|")
+    assert key == "B6 739"
+    assert '"flight":"B6 739"' in body.replace(" ", "").replace("B6739", "B6 739")
+
+
+def test_labkit_reads_what_kcat_wrote(kafka_server: KafkaServer, kcat: Any) -> None:
+    with labkit.connect(kafka_server.url, namespace=own_namespace()) as lab:
+        lab.kafka.create_topic("flights", 2)
+        kcat("-P", "-t", lab.kafka.topic("flights"), "-K:", "-H", "source=kcat", text="JFK:hello\n")
+        [entry] = lab.open_stream("flights").read({}, 10, 5.0)
+    assert (entry.key, entry.body) == ("JFK", b"hello")
+    assert entry.more == {"source": b"kcat"}
