@@ -24,9 +24,9 @@ OLDEST_PYTHON = (3, 11)
 FIRST_LAB = "notebooks/00-start-here.ipynb"
 PYTHON_VARIABLE = "LABKIT_PYTHON"
 STAMP = "lab-stamp.json"
-COURSE = frozenset(["notebooks", "server"])
+COURSE = frozenset(["notebooks", "server", "kafka", "rabbitmq"])
 TESTING = COURSE | {"dev"}
-CHECKS = ("ruff check .", "ruff format --check .", "mypy --strict", "pytest")
+CHECKS = ("ruff check .", "ruff format --check .", "mypy --strict", "pytest -n 2 --dist=worksteal")
 INTERRUPTED = 130  # what shells report after Ctrl+C
 
 HELP = """\

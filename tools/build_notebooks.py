@@ -44,6 +44,7 @@ notebook in JupyterLab (with jupytext), and ruff reads it.
 * Tags that nbval and nbclient know stay: `nbval-ignore-output` (followed by a cell that asserts),
   `raises-exception` (must then raise). `shows-stderr` tells the linter that stderr is the lesson,
   `measures` that timing is: fewer outputs of such a lab can repeat.
+  `needs-rabbitmq`, on the set-up cell: without that server the lab is skipped, not built.
   `student-only` and `solution-only` choose the notebook that a cell is for.
 * Links are written as they read from `notebooks/`; in solved notebooks they are adapted.
 
@@ -76,6 +77,7 @@ from tools.notebooks.compare import (  # noqa: E402
     read_patterns,
 )
 from tools.notebooks.execute import ExecutionError, execute, scratch_folder  # noqa: E402
+from tools.notebooks.needs import must_be_there, skipped  # noqa: E402
 from tools.notebooks.source import SOLVED, STUDENT, Lab, SourceError, find_labs, read_lab  # noqa: E402
 
 CELL_TIMEOUT_S = 120.0
@@ -219,6 +221,10 @@ async def _version(
             except ExecutionError as error:
                 outcome.problems.append(f"{outcome.lab.name} ({version}): {error}")
                 return
+    missing = skipped(notebook)
+    if missing and (must_be_there() or not settings.check):
+        outcome.problems.append(f"{target}: left as it is. {missing}")
+        return
     took = f"{version} {time.perf_counter() - began:.1f} s"
     if not settings.check:
         if stored is not None and not settings.refresh:
@@ -227,11 +233,13 @@ async def _version(
         outcome.notes.append(f"{took} ({'written' if changed else 'unchanged'})")
         return
     assert stored is not None
-    found = list(differences(stored, notebook, settings.patterns if settings.run else None))
-    if not found and settings.run and not _is_clean(target):
+    ran = settings.run and not missing
+    found = list(differences(stored, notebook, settings.patterns if ran else None))
+    if not found and ran and not _is_clean(target):
         found = ["is not stored as the builder stores it (keys, order, line ends)"]
     outcome.problems += [f"{target}: {what}" for what in found]
-    outcome.notes.append(f"{took} ({'differs' if found else 'matches'})")
+    said = "differs" if found else "matches" if not missing else "skipped, its text matches"
+    outcome.notes.append(f"{took} ({said})")
 
 
 def _text(notebook: NotebookNode) -> str:

@@ -70,6 +70,7 @@ class Row:
         done: how many of them ran.
         seconds: how long it took.
         failure: what stopped it, or None.
+        skipped: what it needs and did not find, or None.
     """
 
     path: Path
@@ -78,10 +79,13 @@ class Row:
     done: int
     seconds: float
     failure: str | None
+    skipped: str | None = None
 
     @property
     def result(self) -> str:
         """In words."""
+        if self.skipped and self.failure is None:
+            return f"skipped: {self.skipped}"
         return "passed" if self.failure is None else f"FAILED at {self.failure}"
 
     @property
@@ -102,7 +106,10 @@ class Row:
 def page(rows: list[Row], broker: str) -> str:
     """The whole course as one HTML page."""
     failed = sum(row.failure is not None for row in rows)
+    skipped = sum(row.failure is None and row.skipped is not None for row in rows)
     verdict = f"{failed} of {len(rows)} labs failed" if failed else f"All {len(rows)} labs passed"
+    if skipped and not failed:
+        verdict = f"{len(rows) - skipped} labs passed, {skipped} skipped"
     when = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     style = STYLE + HtmlFormatter(style="default").get_style_defs(".highlight")
     return (

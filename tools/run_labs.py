@@ -30,6 +30,7 @@ from nbclient import NotebookClient  # noqa: E402
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError  # noqa: E402
 
 from tools.course_page import Row, page  # noqa: E402
+from tools.notebooks.needs import must_be_there, skipped  # noqa: E402
 
 CELL_TIMEOUT_S = 120
 INTERRUPTED = 130  # what shells report after Ctrl+C
@@ -114,9 +115,12 @@ def run(path: Path) -> Row:
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     seconds = time.monotonic() - started
+    missing = skipped(notebook)
+    if missing and must_be_there():
+        failure = failure or missing
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     done = sum(cell.execution_count is not None for cell in code)
-    return Row(path, notebook, cells=len(code), done=done, seconds=seconds, failure=failure)
+    return Row(path, notebook, len(code), done, seconds, failure, missing)
 
 
 def broker() -> str:
@@ -146,7 +150,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     report.parent.mkdir(exist_ok=True)
     report.write_text(page(rows, broker()), encoding="utf-8")
     failed = sum(row.failure is not None for row in rows)
-    print(f"{len(rows) - failed} passed, {failed} failed; the executed course is in {report}")
+    missing = sum(row.failure is None and row.skipped is not None for row in rows)
+    skips = f"{missing} skipped, " if missing else ""
+    passed = len(rows) - failed - missing
+    print(f"{passed} passed, {skips}{failed} failed; the executed course is in {report}")
     return int(failed > 0)
 
 

@@ -49,6 +49,8 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         return tuple(map(int, self.text.split("-")))
 
     def __lt__(self, other: Position) -> bool:
+        if not isinstance(other, Position):
+            return NotImplemented
         ours, theirs = self._orders(other)
         return ours < theirs
 
@@ -56,10 +58,12 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         return self == other or self < other
 
     def __gt__(self, other: Position) -> bool:
+        if not isinstance(other, Position):
+            return NotImplemented
         return other < self
 
     def __ge__(self, other: Position) -> bool:
-        return other <= self
+        return self == other or self > other
 
     def _orders(self, other: Position) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if self.partition != other.partition:

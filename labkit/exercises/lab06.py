@@ -239,7 +239,7 @@ def check_may_go(may_go: Callable[[EventStream], Any], lab: Lab) -> None:
         idle,
         0,
         "The board has committed nothing",
-        "committed is None then, and log.read(end=None) reads everything.",
+        "committed is None then, and log.read(end=None) reads everything: return 0 for it.",
     )
     ask(
         _log(lab, "exercise 3, no group", 10),

@@ -57,7 +57,8 @@ def check_apply_delay(apply_delay: Callable[[dict[str, Any], Any], Any], lab: La
     if not got:
         raise Wrong(
             "The state is still empty after three departures.",
-            'carriers.setdefault(name, {"departed": 0, "minutes": 0}) gives you the row to change.',
+            'A type is spelled "flight.departed". A new row must get into carriers: '
+            'carriers.setdefault(name, {"departed": 0, "minutes": 0}) puts it there.',
         )
     _judge_types(got)
     _judge_rows(got)
@@ -269,7 +270,9 @@ def check_depart(depart: Callable[[EventStream, str, int], Any], lab: Lab) -> No
             )
         raise Wrong(
             f"Between your look and your append somebody cancelled RACE 1: {', '.join(states)}.",
-            "expected=len(history): the append is refused if somebody was quicker. After a "
+            "stream.revision(…) may know more than your look has seen: take len(history)."
+            if stream.asked
+            else "expected=len(history): the append is refused if somebody was quicker. After a "
             "Conflict read again, and decide again.",
         )
     tell(stream, "RACE 2", "scheduled")

@@ -12,13 +12,21 @@ from labkit.exercises.framework import Wrong
 
 
 class Raced(EventStream):
-    """Runs `rival` before the next append.
+    """Runs `rival` before the next append or the next question for a revision.
 
     Attributes:
         rival: what somebody else does between a look and an append; once.
+        asked: somebody has asked for a revision.
     """
 
     rival: Callable[[], None] | None = None
+    asked = False
+
+    def revision(self, key: str) -> int:
+        """Asked for after a look, it is no longer what the look has seen."""
+        self.asked = True
+        self._let_the_rival()
+        return super().revision(key)
 
     def append(self, content: Any, **options: Any) -> Appended:
         """As of any stream, after the rival's."""
@@ -57,7 +65,7 @@ def call(
             raise
         raise Wrong(
             f"{flight} is {status}, and you refuse its departure: {error}.",
-            "A scheduled and a delayed flight may depart: look at the last event's type.",
+            'history[-1].type must be "flight.scheduled" or "flight.delayed": then it may depart.',
         ) from None
 
 

@@ -26,10 +26,12 @@ from labkit.plots.load import latency_against_load
 from labkit.plots.losses import LossRow, losses
 from labkit.plots.open_closed import open_and_closed
 from labkit.plots.over_time import over_time
+from labkit.plots.partitions import partitions
 from labkit.plots.per_worker import tasks_per_worker
 from labkit.plots.percentiles import percentiles
 from labkit.plots.positions import positions
 from labkit.plots.quoted import quoted
+from labkit.plots.rebalance import rebalance
 from labkit.plots.requests import requests
 from labkit.plots.routing import Published, routing
 from labkit.plots.show import LabFigure, show
@@ -57,9 +59,11 @@ __all__ = [
     "message_anatomy",
     "open_and_closed",
     "over_time",
+    "partitions",
     "percentiles",
     "positions",
     "quoted",
+    "rebalance",
     "requests",
     "retry_waits",
     "routing",

@@ -522,7 +522,7 @@ lab04.check_make_cashier(make_cashier)
 # request/reply built in, with "no responders" at once; over Kafka it is awkward. Whatever you use: set
 # a time-out on every request, and measure how often it fires.
 #
-# **Next:** measure all this, honestly, in lab 05.
+# **Next:** measure all this, honestly, in [lab 05](05-measure-it-honestly.ipynb).
 
 # %% name="clean-up"
 for actor in (agent, *desks, slow_desk, cashier, caller, *airlines):

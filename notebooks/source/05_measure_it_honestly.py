@@ -503,7 +503,7 @@ lab05.check_holds(holds)
 # cannot. In a terminal, `labkit bench pubsub --rate 1000` runs such a trial three times, and `labkit
 # plot` draws it.
 #
-# **Next:** messages that stay, in lab 06.
+# **Next:** messages that stay, in [lab 06](06-keep-the-log.ipynb).
 
 # %% name="clean-up"
 bench.close()

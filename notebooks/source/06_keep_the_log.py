@@ -86,8 +86,8 @@ for event in flights.read(count=3):
 #
 # **C.** Reading takes nothing away. What a reader has to remember is its place. A **position** names one,
 # and sorts: on Redis it is the time in milliseconds since 1970, a dash, and a number for those of the
-# same millisecond. An event may have a *key*, which is what it is about; its *revision* says the how
-# manyeth of that key it is.
+# same millisecond. An event may have a *key*, which is what it is about; its *revision* is its number
+# among the events of that key.
 #
 # </details>
 #
@@ -152,7 +152,8 @@ print("one follower that is kept:", len(list(one_follower)), "of 3")
 #
 # ## A group shares the load
 #
-# A **group** keeps the place for you, on the broker, and shares the events among its members.
+# A **group** keeps the place for you, on the broker, and shares the events among its members. A member
+# asks for its share: `poll(3)` gives it up to three events.
 #
 # **Predict.** The log has fifteen events. Group "board" begins at the first, group "news" at the "end".
 # Ann and Bob of the board ask for three each. What do they get, and what does Eve of the news get?
@@ -174,7 +175,7 @@ plots.show(plots.positions(flights))
 # %% [markdown] name="share-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **B.** Each event goes to one member of a group, and each group has a **cursor** of its own. A group that
+# **B.** Each event goes to one member of a group, and each group has a cursor of its own. A group that
 # begins at the end (Redis: `XGROUP CREATE … $`) never sees what was there before.
 #
 # </details>
@@ -240,9 +241,10 @@ for name in ("Bob", "Ann"):
 # - **B.** Nothing is committed: they are Ann's now.
 # - **C.** An error stops him.
 #
-# The cell after it does the same with a real death: it starts a private Redis and a reader in a process of
-# its own, and kills that process with SIGKILL in its batch of six. Another claims what has been silent for
-# a fifth of a second. Without a Redis or Valkey on this machine it says so.
+# The next cell tries it. The one after it does the same with a real death: it starts a private Redis and a
+# reader in a process of its own, and kills that process with SIGKILL in its batch of six. Another reader
+# claims what nobody has touched for a fifth of a second. Without a Redis or Valkey on this machine it says
+# so.
 
 # %% name="claim"
 claimed = ann.claim_stale(idle=0)  # at once, for this lesson
@@ -265,11 +267,12 @@ print("If there was a server: no event was lost, and some were begun twice.")
 # %% [markdown] name="claim-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **B.** Bob's commit is counted as late. He may have *done* the work all the same, and Ann does it again:
-# at least once, as in lab 03. So `idle` must be longer than the slowest handling. An attempt is counted
-# for each delivery, those with `0` included.
+# **B.** Bob's commit is counted as late. (It names the three events that `poll` gave him; the other three
+# you asked for by hand.) He may have *done* the work all the same, and Ann does it again: at least once, as
+# in lab 03. So `idle` must be longer than the slowest handling. An attempt is counted for each delivery:
+# here the first one, the one with `0`, and the claim.
 #
-# The killed reader had begun a part of its batch and committed none of it, so another began those anew.
+# The killed reader had begun a part of its batch and committed none of it, so another began that part anew.
 #
 # The picture shows one event committed and five around it pending. On Redis a member may acknowledge one
 # alone; the others are not forgotten for that.
@@ -293,21 +296,24 @@ print("pending when she was deleted:", raw.xgroup_delconsumer(key, "billing", "C
 dan = billing.join("Dan")
 _ = dan.run(lambda event: billed.append(event.key))
 print("billed:", len(billed), "| lag:", billing.lag())
+billing.rewind("first")
+print("after a rewind, the lag:", billing.lag(), "| handled again:", dan.run(lambda event: None))
 
 # %% [markdown] name="delete-consumer-explained"
 # <details><summary><b>What happened</b></summary>
 #
 # **C.** With the consumer its list of pending events is gone. The events are in the log, the group is past
 # them, and no figure shows it. (labkit's `close()` removes a member only if it holds nothing.) The log
-# still has them, so you can `rewind` the group, and do all of it again.
+# still has them: `rewind` sends the group back to the first event, and it does all fifteen, eleven of them
+# for the second time.
 #
 # </details>
 #
 # ## Lag over time
 #
 # The whole day at all three airports, in steps of ten minutes. Ann of the board does up to nine events in
-# a step. Zoe of the audit does up to thirty, but dies at noon; at three her colleague Yan claims what she
-# held, and goes on.
+# a step. Zoe of the audit does up to thirty, but dies at noon; at three (15 in the picture) her colleague
+# Yan claims what she held, and goes on.
 #
 # **Predict.** What will the two lines of lag look like?
 #
@@ -345,8 +351,8 @@ plots.show(plots.lag(samples, marks={12: "Zoe dies", 15: "Yan claims"}, time_nam
 # <details><summary><b>What happened</b></summary>
 #
 # **B.** Lag is the pulse of a reader, as depth was of a queue. A line that recovers is a rush; one that only
-# grows is a reader that is dead or too slow. The lower panel tells those two apart: something pending
-# that stays pending is in the hands of somebody who does not work. So alert on lag *and* on how long the
+# grows is a reader that is dead or too slow. The lower panel helps to tell those two apart: something
+# pending that stays pending is in the hands of somebody who does not work. So alert on lag *and* on how long the
 # oldest event has been pending.
 #
 # </details>
@@ -375,7 +381,8 @@ print(lab.capabilities["trim"].why)
 # <details><summary><b>What happened</b></summary>
 #
 # **B.** The refusal says whose work would be destroyed, and how much. Let it be done first, or write
-# `force=True`, so that whoever reads the code sees that it was meant.
+# `force=True`, so that whoever reads the code sees that it was meant. (That Redis itself trims what a group
+# has not read you see two cells further down.)
 #
 # </details>
 #
@@ -434,7 +441,15 @@ _ = raw.delete(f"{key} short")
 # figure in the table is counted in an experiment of its own, with four messages (with one, where
 # somebody dies).
 #
-# **Predict.** Fill in the column of the event stream before you run the cell.
+# **Predict.** Answer for pub/sub, a queue and an event stream, each with a number out of four:
+#
+# 1. All were delivered and confirmed. How many does the broker still have?
+# 2. A reader comes only after they were sent. How many does it get?
+# 3. Two readers that have nothing to do with each other take turns. How many does each get?
+# 4. The two are members of one group. How many does each get?
+# 5. One takes a message and dies. How many of this one message does the next reader get?
+# 6. A reader has read all, and asks once more. How many does it get?
+# 7. A new reader comes when others have read all. How many does it get?
 
 # %% name="four-ways"
 answers = compare_four_ways(lab)
@@ -454,7 +469,7 @@ answers
 # ## Under the hood
 #
 # An append is a Lua script around `XADD` (it counts the revision of the key in the same step), a commit one
-# around `XACK` (which would else also acknowledge what another member has claimed). The second cell below
+# around `XACK` (which alone would also acknowledge what another member has claimed). The second cell below
 # does the same by hand:
 
 # %% name="hood"
@@ -541,8 +556,8 @@ lab06.check_work_through(work_through)
 # Return how many of the oldest events may be trimmed without destroying work: all those in front of the
 # first event that any group has still to do. Without a group nobody has read anything: 0. Trim nothing.
 #
-# **Expected:** a number `n` such that `log.trim(keep=len(log) - n)` is not refused; with a group, one more
-# would be, or there is none.
+# **Expected:** for ten events of which the audit has committed the first six and the board the first four:
+# 4. Then `log.trim(keep=6)` is allowed, and `log.trim(keep=5)` refused.
 
 
 # %% name="may-go"

@@ -22,6 +22,7 @@
 # %% name="setup"
 import time
 from collections import Counter
+from datetime import datetime
 
 import labkit
 from labkit import EventStream, Projection, Publisher, StepClock, Subscriber, plots
@@ -74,12 +75,14 @@ stream.read(key="FL 361")
 # Each bar is a state, and each stroke an event that began it. FL 361 was put on the board at 06:10, was
 # announced late three times, left at 16:00 and arrived two hours later. AA 1838 was cancelled. Of
 # US 2116 the day's data have no arrival, so its bar goes on. The table holds all that is stored about
-# FL 361. (Its time stamps are UTC; the picture has New York's time.)
+# FL 361. (Its time stamps are UTC; the picture has New York's time. The positions tell when the desk
+# appended it all, and that took it a few minutes.)
 #
 # ## What an event must say
 #
-# Two bookings of two seats have one seat left. One passenger stayed at home; in the other booking there
-# was a typing error. A system keeps both histories as `booking.updated`, with the new row as content.
+# Two bookings were made for two seats each, and now have one seat each. In the first a passenger stays at
+# home; the second had a typing error. A system keeps both histories as `booking.updated`, with the new row
+# as content.
 #
 # **Predict.** The airline asks: how many seats were *cancelled*? Can you count that in the log?
 #
@@ -140,8 +143,9 @@ print("after the restart: ", [message.content["flight"] for message in after.dra
 # ## State is a sum
 #
 # A **projection** is a first state, and a function `apply(state, event)`: it is called with each event
-# in turn and gives the state after it. That is all. (Functional programmers call it a *fold*.) Here is one that
-# counts what happened, and one that labkit brings along, the departure board:
+# in turn, and either changes the state that it is given or returns a new one. That is all. (Functional
+# programmers call it a *fold*.) Here is one that begins with an empty dict and counts what happened, and
+# one that labkit brings along, the departure board:
 
 
 # %% name="fold"
@@ -152,7 +156,8 @@ def count(state, event):
 
 print(Projection(dict, count, name="counts").rebuild(stream))
 
-at_nine = [event for event in events if f"{event.time.astimezone(new_york):%d %H:%M}" <= "08 09:00"]
+nine = datetime.fromisoformat("2013-03-08T09:00:00-05:00")
+at_nine = [event for event in events if event.time <= nine]
 board = flight_views.departure_board("JFK")
 for name, end in (("at nine", at_nine[-1]), ("in the end", None)):
     rows = board.rebuild(stream, end=end).values()
@@ -264,14 +269,14 @@ for run in ("first run", "rebuild", "rebuild"):
 #
 # What *reacts* to an event is another program. It keeps its place, like a group in lab 06, so that an
 # event that it has handled is behind it. And whether something shall happen is decided in the *command*:
-# an event already did. Exercise 7.2 takes the two apart.
+# an event has happened already. Exercise 7.2 takes the two apart.
 #
 # </details>
 #
 # ## Snapshots
 #
 # A year has more events than a day. A **snapshot** is a state together with the place up to which it was
-# computed. After a restart one goes on from there. This one is taken 32 events before the end of the day:
+# computed. After a restart you go on from there. This one is taken 32 events before the end of the day:
 
 # %% name="snapshot" tags=["nbval-ignore-output"]
 evening = flight_views.delay_per_carrier()
@@ -305,11 +310,11 @@ except SnapshotMismatch as error:
 #
 # ## Commands and questions
 #
-# Asking the desk for something and asking it something are two things. **CQRS** (command query
+# Telling the desk what to do and asking it a question are two things. **CQRS** (command query
 # responsibility segregation) keeps them apart: one *write model*, made for deciding, and *read models*,
 # made for being looked at.
 #
-# **Predict.** What does one need at least to do CQRS?
+# **Predict.** What is the least that you need for CQRS?
 #
 # - **A.** Two databases, and a broker between them.
 # - **B.** An event store.
@@ -361,18 +366,18 @@ cancellation = next(e for e in events if (e.type, e.key) == ("flight.cancelled",
 jfk = flight_views.departure_board("JFK").rebuild(stream)
 carriers = flight_views.delay_per_carrier().rebuild(stream)
 to_move = flight_views.bookings_to_move().rebuild(stream, end=cancellation)["to move"]
-print(jfk["AA 1838"])
-print("Envoy:", carriers["Envoy"])
-print(to_move["AA 1838"])
+print("departure board:", jfk["AA 1838"])
+print("delay of Envoy: ", carriers["Envoy"])
+print("to move:        ", to_move["AA 1838"])
 
 # %% [markdown] name="conflict-concept"
-# Each is thrown away and built again when its question changes, and a fourth can be added tomorrow, with
-# the whole day in it.
+# A read model is thrown away and built again when its question changes, and a fourth can be added
+# tomorrow, with the whole day in it.
 #
 # ## Two desks, one flight
 #
 # US 1843 is scheduled: one event. Two desks look at it at the same time. One lets it depart, the other
-# cancels it, each for good reasons. Both append "as the second event of this flight".
+# cancels it, each for good reasons. Both append with `expected=1`: "I have seen one event of this flight".
 #
 # **Predict.** What becomes of the second append?
 #
@@ -398,8 +403,8 @@ print("Under the hood:", lab.capabilities["expected revision"].why)
 #
 # **C**, because the append said which **revision** it expected: how many events of this flight there are.
 # The broker compares and appends in one step. The line after shows **A**, an append without `expected`: a
-# flight that departed and was cancelled. A log in which this can happen is no event store. A plain Redis
-# stream takes everything, and so does Kafka; labkit adds the comparison, as the last line says.
+# flight that departed and was cancelled. A log that cannot compare is no event store. A plain Redis stream
+# takes everything, and so does Kafka; labkit adds the comparison, as the last line says.
 #
 # </details>
 #
@@ -422,8 +427,8 @@ print([event.type for event in desks.read(key="AA 543")])
 # ## Events grow old
 #
 # Events stay for years, and their form changes. Last year a departure said `"delay": "0:45"`, as the
-# screen showed it; this year it says `"delay_minutes": 45`. The mended projection of above knows only
-# the new form.
+# screen showed it; this year it says `"delay_minutes": 45`. Each event says in which `version` of the form
+# it is written. The mended projection from above knows only the new one.
 #
 # **Predict.** What does it do with last year's event?
 #
@@ -438,7 +443,7 @@ for content, version in (
     ({"carrier": "Delta", "delay": "0:45"}, 1),
     ({"carrier": "Delta", "delay_minutes": 20}, 2),
 ):
-    last = old.append(content, key="DL 4", type="flight.departed", version=version)
+    old.append(content, key="DL 4", type="flight.departed", version=version)
 try:
     Projection(dict, add_lateness, name="minutes").rebuild(old)
 except PoisonEvent as error:
@@ -482,8 +487,8 @@ _ = both_years.catch_up(old)
 print("on purpose without it:", both_years.state, "| skipped:", both_years.stats().skipped)
 
 # %% [markdown] name="exercise-1"
-# 10 + 45 + 20, and 5 after the bad one. Skipping is a decision, and somebody has taken it: it stands in the projection's `skips`, in its
-# snapshots, and in the trace.
+# 10 + 45 + 20, and 5 after the bad one. Skipping is a decision, and it is on record: in the projection's
+# `skips`, in its snapshots, and in the trace.
 #
 # ## Exercises
 #
@@ -518,7 +523,7 @@ lab07.check_apply_delay(apply_delay)
 # ### Exercise 7.2: rebuild without mails
 #
 # Return two functions. `apply(cancelled, event)` appends the key of each cancelled flight to the list
-# `cancelled`; it will be called in rebuilds. `react(event)` sends one e-mail, `send(event.key)`, for each
+# `cancelled`, and is called in rebuilds. `react(event)` sends one e-mail, `send(event.key)`, for each
 # cancellation; it may be given the same event twice (at least once!). `mailed` is a set that outlives
 # your program: keep in it what you need.
 #

@@ -519,9 +519,7 @@ class QueueContract:
         self, lab: QueueBroker, queue: WorkQueue
     ) -> None:
         apart = supports(lab, "priorities")
-        queue.put_many(
-            [NewTask(n, id=f"t{n}", priority=n if apart else 1) for n in range(3)]
-        )
+        queue.put_many([NewTask(n, id=f"t{n}", priority=n if apart else 1) for n in range(3)])
         with Worker(queue, lambda _: Reject("no"), name="ada") as ada:
             ada.run()
         assert queue.redrive(["t1", "unknown"]) == 1

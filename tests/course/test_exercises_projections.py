@@ -51,6 +51,11 @@ class TestApplyDelay:
                 name = event.content["carrier"]
                 carriers[name] = carriers.get(name, 0) + max(0, event.content["delay_minutes"])
 
+        def forgets_the_row(carriers, event):
+            if event.type == "flight.departed":
+                row = carriers.get(event.content["carrier"], {"departed": 0, "minutes": 0})
+                row["departed"] += 1
+
         def beside():
             rows: dict[str, Any] = {}
 
@@ -69,7 +74,7 @@ class TestApplyDelay:
                 (no_row, "KeyError"),
                 (lambda _c, event: [event.key], "['DL 4'], no dict"),
                 (lambda _c, event: str(event.missing), "AttributeError: 'Event'"),
-                (lambda carriers, _e: carriers.clear(), "still empty"),
+                (forgets_the_row, "still empty"),
                 (adding(kinds=("departed", "cancelled")), "Envoy has a row"),
                 (only_minutes, "The rows are {'JetBlue': 70"),
                 (adding(name="flight"), "'B6 1', 'B6 2', 'DL 4'"),
@@ -163,11 +168,16 @@ class TestDepart:
                     continue
 
         def recursive(stream, flight, minutes):
+            seen = stream.revision(flight)
             refuse(flight, stream.read(key=flight))
             try:
-                append(stream, flight, minutes, stream.revision(flight))
+                append(stream, flight, minutes, seen)
             except Conflict:
                 recursive(stream, flight, minutes)
+
+        def asks_after_the_look(stream, flight, minutes):
+            refuse(flight, stream.read(key=flight))
+            append(stream, flight, minutes, stream.revision(flight))
 
         def once(stream, flight, minutes):
             history = stream.read(key=flight)
@@ -255,6 +265,7 @@ class TestDepart:
                 (wordless, "do not say why"),
                 (silent, "hears nothing"),
                 (unasked, "somebody cancelled RACE 1"),
+                (asks_after_the_look, "somebody cancelled RACE 1"),
                 (without_deciding_again, "after the Conflict you append"),
                 (once, "raises Conflict"),
                 (gives_up, "you refuse its departure: RACE 2"),

@@ -38,6 +38,9 @@ class TestLab06:
         def never_empty(log, position):
             return solution(log, position) or log.read("last")
 
+        def forgets_none(log, position):
+            return [event for event in log.read() if event.position > position]
+
         assert_grades(
             lab06.check_read_after,
             solution=solution,
@@ -49,6 +52,7 @@ class TestLab06:
                 (lambda log, _: log.read(), "whatever the position"),
                 (the_next_one, "come [4]"),
                 (only_from_a_position, "For None"),
+                (forgets_none, "TypeError: '>' not supported"),
                 (never_empty, "comes nothing"),
                 (drops_the_first, "comes the fifth"),
             ],

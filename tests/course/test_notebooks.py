@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from conftest import missing
 
-from labkit.servers import RedisServer
+from labkit.servers import RedisServer, find_rabbitmq
+from tools import run_labs
+from tools.notebooks.needs import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,12 +35,18 @@ def run(*arguments: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def nbval(folder: str, **environment: str) -> str:
-    """Strict nbval over the notebooks of one folder: every output is compared."""
+def notebooks(folder: str, needing: frozenset[str] = frozenset()) -> list[Path]:
+    """The notebooks of a folder that need these servers."""
+    found = sorted((ROOT / folder).glob("*.ipynb"))
+    return [path for path in found if needs(nbformat.read(path, as_version=4)) == needing]
+
+
+def nbval(paths: list[Path], **environment: str) -> str:
+    """Strict nbval: every output is compared."""
     return run(
         *("-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"),
         *("--nbval-sanitize-with=tools/nbval_sanitize.cfg", "-p", "no:cacheprovider", "-q"),
-        *sorted((ROOT / folder).glob("*.ipynb")),
+        *paths,
         **environment,
     )
 
@@ -55,13 +66,42 @@ def test_notebooks_keep_the_rules() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
 def test_notebooks_run_the_same_on_the_embedded_broker(folder: str) -> None:
-    nbval(folder)
+    nbval(notebooks(folder))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
 def test_notebooks_run_the_same_on_a_real_redis(folder: str, redis_server: RedisServer) -> None:
-    nbval(folder, LABKIT_BROKER_URL=redis_server.url)
+    """All but those with brokers of their own: 05 measures on several, 10 is about Kafka."""
+    found = [path for path in notebooks(folder) if path.name[:2] not in ("05", "10")]
+    nbval(found, LABKIT_BROKER_URL=redis_server.url)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
+def test_the_rabbitmq_lab_runs_the_same_on_a_node_of_its_own(folder: str) -> None:
+    pytest.importorskip("pika", reason="pika is not installed")
+    if find_rabbitmq() is None:
+        missing("rabbitmq-server")
+    found = notebooks(folder, frozenset({"rabbitmq"}))
+    assert found
+    nbval(found)
+
+
+def test_the_rabbitmq_lab_is_skipped_in_a_sentence_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody listens at that address, so every cell must cope."""
+    monkeypatch.setenv("LABKIT_BROKER_URL", "amqp://127.0.0.1:1")
+    monkeypatch.delenv("CI", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "09-route-with-rabbitmq.ipynb", tmp_path / "notebooks")
+    assert run_labs.main(["09"], tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "skipped: No RabbitMQ answers" in said
+    assert "0 passed, 1 skipped, 0 failed" in said
+    monkeypatch.setenv("CI", "true")
+    assert run_labs.main(["09"], tmp_path) == 1
 
 
 def test_a_changed_output_is_noticed(tmp_path: Path) -> None:

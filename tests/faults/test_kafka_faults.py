@@ -5,8 +5,11 @@ What was confirmed (`acks=all`) is there, in order within each key, whatever die
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -104,6 +107,85 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: Kafka
         twice += len(seen[key]) - len(first)
     print(f"{EVENTS:,} appended, {len(unknown):,} unknown, {twice:,} delivered twice, 0 lost")
     assert len(confirmed) == KEYS
+
+
+READER = """
+import sys, labkit
+with labkit.connect(sys.argv[1], timeout=30.0, trace=False) as lab:
+    member = lab.open_stream("events").open_group("readers", {}).join(sys.argv[2])
+    while True:
+        entries = member.poll(50, 1.0).entries
+        for entry in entries:
+            print(entry.key, entry.body.decode())
+        sys.stdout.flush()  # done; and only then committed
+        member.commit({entry.position.partition: entry.position for entry in entries})
+"""
+
+
+@pytest.mark.timeout(180)
+def test_nothing_is_lost_when_members_are_killed_ten_times(own_server: KafkaServer) -> None:
+    """Each of ten processes is killed (SIGKILL) in the middle of its work, two at a time."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    with labkit.connect(own_server.url, timeout=30.0, trace=False) as lab:
+        log = lab.open_stream("events")
+        total = 20_000
+        for start in range(0, total, BATCH):
+            numbers = range(start, start + BATCH)
+            log.append([NewEntry(str(n).encode(), f"k{n % KEYS}") for n in numbers])
+        for _ in range(5):
+            for code, lines in _killed_in_the_middle(own_server.url, readers=2):
+                assert code == -signal.SIGKILL
+                for line in lines:
+                    key, number = line.split()
+                    seen[key].append(int(number))
+        assert len({n for ns in seen.values() for n in ns}) < total, "nothing was left to do"
+        with contextlib.closing(log.open_group("readers", {}).join("the last")) as last:
+
+            def all_seen() -> bool:
+                entries = last.poll(2_000, 0.5).entries
+                for entry in entries:
+                    seen[str(entry.key)].append(int(entry.body or b"-1"))
+                last.commit({e.position.partition: e.position for e in entries})
+                return len({n for ns in seen.values() for n in ns}) == total
+
+            eventually(all_seen, 60)
+    for numbers in seen.values():
+        first = list(dict.fromkeys(numbers))
+        assert first == sorted(first), "order within a key"
+
+
+def _killed_in_the_middle(url: str, readers: int) -> list[tuple[int, list[str]]]:
+    """Exit code and whole lines of each process, killed when work is in hand."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", READER, url, f"reader {n}"], stdout=subprocess.PIPE, text=True
+        )
+        for n in range(readers)
+    ]
+    lines: list[list[str]] = [[] for _ in children]
+
+    def listen_one(n: int) -> None:
+        stdout = children[n].stdout
+        assert stdout is not None
+        for line in stdout:
+            if line.endswith("\n"):
+                lines[n].append(line)
+
+    listeners = [threading.Thread(target=listen_one, args=(n,)) for n in range(readers)]
+    try:
+        for listener in listeners:
+            listener.start()
+        eventually(lambda: any(lines), 30)
+    finally:
+        for child in children:
+            child.kill()
+        for listener in listeners:
+            listener.join()
+    codes = [child.wait() for child in children]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.close()
+    return list(zip(codes, lines, strict=True))
 
 
 def test_an_idempotent_producer_appends_once_across_a_kill(own_server: KafkaServer) -> None:
@@ -217,10 +299,20 @@ def test_an_error_of_the_broker_is_tried_again_without_a_duplicate(lab: Any) -> 
     assert [event.content for event in stream.read()] == ["warm up", *range(20)]
 
 
-def test_a_slow_broker_is_slow(lab: Any) -> None:
+def test_a_broker_too_slow_for_the_time_out_is_unreachable_until_it_is_quick_again(
+    lab: Any,
+) -> None:
     lab.publish("news", b"1")
     for broker in (1, 2, 3):
+        lab.faults.round_trip(30.0, broker)
+    with pytest.raises(BrokerUnavailable):
+        lab.publish("news", b"2")
+    for broker in (1, 2, 3):
         lab.faults.round_trip(0.0, broker)
+    eventually(lambda: _publishes(lab))
+
+
+def test_a_round_trip_of_a_broker_that_is_not_there_is_refused(lab: Any) -> None:
     with pytest.raises(LabkitError, match="brokers 1 to 3"):
         lab.faults.round_trip(0.1, 9)
 

@@ -22,7 +22,7 @@ _MAGIC = re.compile(r"^\s*[%!]", re.MULTILINE)
 class Limits:
     """What a lab may be at most, and must be at least.
 
-    A lab whose subject is timing has fewer outputs that can repeat; it says so by the tag `measures`.
+    A lab whose subject is timing has fewer outputs that can repeat; its tag `measures` says so.
     """
 
     code_lines: int = 12

@@ -93,11 +93,11 @@ class _Reader:
         while not self._fetched and (left := deadline - time.monotonic()) > 0:
             self._client.require_open()
             self._pump(min(left, SLICE_S))
-        found: list[Entry] = []
-        while self._fetched and len(found) < count:
-            item = self._fetched.popleft()
-            found.append(item)
-            self.places[self._topic, item.position.partition] = item.position.order[0] + 1
+        fetched = self._fetched
+        found = [fetched.popleft() for _ in range(min(count, len(fetched)))]
+        last = {item.position.partition: item.position for item in found}
+        for partition, place in last.items():
+            self.places[self._topic, partition] = place.order[0] + 1
         return found
 
     def close(self) -> None:
@@ -112,17 +112,25 @@ class _Reader:
             first = self._consumer.poll(timeout)
             if first is None:
                 return
-            for message in (first, *self._consumer.consume(_MANY, 0.0)):
-                self._took(message)
+            messages = (first, *self._consumer.consume(_MANY, 0.0))
         except RuntimeError:  # closed by another thread
             raise NotConnected("This lab is closed. Connect again: labkit.connect(…).") from None
+        last: dict[int, int] = {}
+        for message in messages:
+            if message.error() is None:
+                found = entry(message)
+                self._fetched.append(found)
+                last[found.position.partition] = message.offset()
+            else:
+                self._told(message)
+        for partition, offset in last.items():
+            part = (self._topic, partition)
+            self._positions[part] = max(self._positions[part], offset + 1)
 
-    def _took(self, message: ck.Message) -> None:
+    def _told(self, message: ck.Message) -> None:
+        """What is no record: the end of a partition, or trouble."""
         error, part = message.error(), (message.topic(), message.partition())
-        if error is None:
-            self._positions[part] = message.offset() + 1
-            self._fetched.append(entry(message))
-        elif error.code() == ck.KafkaError._PARTITION_EOF:
+        if error.code() == ck.KafkaError._PARTITION_EOF:
             self._positions[part] = max(self._positions[part], message.offset())
         elif words.away(error):
             self._client.down = True

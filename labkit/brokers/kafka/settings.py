@@ -85,7 +85,7 @@ CONSUMER = (
     Setting("fetch.error.backoff.ms", 50, 500, "A partition without a leader is asked again soon."),
 )
 
-MOCK_SESSION_MS = 1_200
+MOCK_SESSION_MS = 1_300
 MOCK_HEARTBEAT_MS = 50
 SESSION_MS = 6_000
 HEARTBEAT_MS = 200
@@ -108,6 +108,12 @@ def group(*, mock: bool) -> tuple[Setting, ...]:
             MOCK_HEARTBEAT_MS if mock else HEARTBEAT_MS,
             3_000,
             "A rebalance is noticed with the next heartbeat.",
+        ),
+        Setting(
+            "statistics.interval.ms",
+            MOCK_HEARTBEAT_MS if mock else HEARTBEAT_MS,
+            0,
+            "Without it librdkafka looks only every 500 ms whether a heartbeat is due.",
         ),
         Setting("session.timeout.ms", MOCK_SESSION_MS if mock else SESSION_MS, 45_000, session),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.brokers.redis.wire import Command
 
-COMMANDS_KEPT = 200
+COMMANDS_KEPT = 100
 """The last commands, to be shown."""
 
 _SHOWN_CHARACTERS = 60

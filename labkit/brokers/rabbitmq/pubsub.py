@@ -1,0 +1,379 @@
+"""Subscriptions: a queue of one's own, bound to the topic exchange of all channels."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pika
+
+from labkit import channels as naming
+from labkit.broker import Gap, Mark, Polled, Receipt, Received, Unsubscribed
+from labkit.brokers.rabbitmq.confirms import Batch, Fate, Outgoing
+from labkit.brokers.rabbitmq.core import HEARTBEAT_S, Core
+from labkit.brokers.rabbitmq.line import Channel
+from labkit.brokers.rabbitmq.names import binding_key, check_names, check_short
+from labkit.errors import BatchError, BrokerRefused, BrokerUnavailable, NotConnected
+
+PREFETCH = 2_000
+"""Messages that the broker sends ahead of our acknowledgement; the others wait with it."""
+
+_LONGEST_WAIT_S = 0.25
+_MARK = "labkit.mark"
+_TRANSIENT = pika.BasicProperties(delivery_mode=1)
+
+Name = tuple[str, bool]
+"""A name, and whether it is a pattern."""
+
+
+def exchange_of(core: Core) -> str:
+    """The topic exchange that all channels of a namespace share."""
+    return f"{core.namespace}labkit.channels"
+
+
+def publish(core: Core, channel: str, body: bytes) -> Receipt:
+    """Publish one body, and wait for the broker's confirm."""
+    batch = _send(core, [(channel, body)])
+    if batch.broken:
+        raise batch.failure(core.url)
+    return _receipt(channel, batch.fates[0])
+
+
+def publish_many(core: Core, items: Sequence[tuple[str, bytes]]) -> list[Receipt]:
+    """Publish many, with one wait for all confirms."""
+    if not items:
+        return []
+    try:
+        batch = _send(core, items)
+    except (BrokerUnavailable, BrokerRefused) as error:
+        raise BatchError(str(error), unsent=range(len(items))) from None
+    if batch.broken:
+        returned = batch.having(Fate.RETURNED)
+        raise BatchError(
+            str(batch.failure(core.url)),
+            sent=sorted(batch.having(Fate.CONFIRMED) + returned),
+            unknown=batch.having(Fate.UNKNOWN),
+            unsent=batch.having(Fate.UNSENT),
+            returned=returned,
+        )
+    return [_receipt(item[0], fate) for item, fate in zip(items, batch.fates, strict=True)]
+
+
+def _send(core: Core, items: Sequence[tuple[str, bytes]]) -> Batch:
+    exchange = exchange_of(core)
+    core.declare_exchange(exchange, "topic")
+    return core.send(
+        [
+            Outgoing(exchange, check_short(channel, "channel"), body, _TRANSIENT)
+            for channel, body in items
+        ]
+    )
+
+
+def _receipt(channel: str, fate: Fate) -> Receipt:
+    """A message that came back was written to nobody; how many others got it nobody says."""
+    return Receipt(channel, 0 if fate is Fate.RETURNED else None)
+
+
+@dataclass
+class _Loss:
+    """An interruption that lasts."""
+
+    gap: Gap
+    reason: str
+    next_try_at: float
+    attempts: int = 0
+
+
+class RabbitSubscription:
+    """One listener; the contract is `labkit.broker.Subscription`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._queue = f"{core.namespace}labkit.subscription.{secrets.token_hex(8)}"
+        self._names: dict[Name, int] = {}  # with the number of the last change
+        self._changes = 0
+        self._marks = 0
+        self._ready: deque[tuple[Polled | None, int]] = deque()
+        self._changed = threading.Condition()
+        self._unacknowledged = 0
+        self._heard_at = time.monotonic()
+        self._loss: _Loss | None = None
+        self._closed = False
+        self._channel: Channel | None = None
+        self._begin()
+
+    @property
+    def connected(self) -> bool:
+        """Whether RabbitMQ could be heard at the last look."""
+        return self._loss is None and not self._closed
+
+    def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
+        """Subscribe: bind the queue; returns once RabbitMQ has confirmed every binding."""
+        check_names(names)
+        self._require_open()
+        before = dict(self._names)
+        for name in names:
+            self._changes += 1
+            self._names[name, pattern] = self._changes
+        try:
+            self._carry_out("SUBSCRIBE", names, pattern, timeout)
+        except BaseException:
+            self._names = before
+            raise
+
+    def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
+        """Unsubscribe: unbind; what was published before still comes first."""
+        check_names(names)
+        self._require_open()
+        left = [(name, self._names.get((name, pattern), 0)) for name in names]
+        keys = {self._key((name, pattern)) for name in names}
+        others = [name for name in self._names if name not in {(one, pattern) for one in names}]
+        useless = keys - {self._key(name) for name in others}
+        self._until_connected("UNSUBSCRIBE", names, timeout)
+        for key in sorted(useless):
+            self._bind(key, away=True)
+        for name, change in left:
+            self._note(f"-{change:d}.{int(pattern)}.{name}")
+
+    def mark(self) -> int:
+        """Ask for a `Mark`: a message to our own queue, behind what is in it."""
+        self._require_open()
+        if self._loss is not None or not self._names or self._core.blocked is not None:
+            return 0
+        self._marks += 1
+        try:
+            routed = self._note(f"mark {self._marks}")
+        except (BrokerUnavailable, BrokerRefused):
+            return 0
+        return self._marks if routed else 0
+
+    def poll(self, timeout: float = 0.0) -> Polled | None:
+        """The next message, gap or mark; None if nothing comes within `timeout` seconds."""
+        things = self.poll_many(timeout, 1)
+        return things[0] if things else None
+
+    def poll_many(self, timeout: float = 0.0, limit: int = 1_000) -> list[Polled]:
+        """What arrived, at most `limit` things; what is no `Received` is the last of its list."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self._require_open()
+            things = self._taken(limit)
+            left = deadline - time.monotonic()
+            if things:
+                return things
+            if self._loss is not None:
+                self._recover(self._loss, max(0.0, min(left, _LONGEST_WAIT_S)))
+                if left <= 0 and not self._ready:
+                    return []
+                continue
+            if left <= 0:
+                return []
+            with self._changed:
+                if not self._ready and self._loss is None and not self._closed:
+                    self._changed.wait(min(left, _LONGEST_WAIT_S))
+
+    def close(self) -> None:
+        """Close the channel; the queue goes with it. Closing twice is fine."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        channel = self._channel
+        if channel is not None and channel.lost is None and not self._core.closed:
+            channel.tell(lambda native: native.queue_delete(self._queue))
+            channel.close()
+
+    # --- bindings -----------------------------------------------------------------------------
+
+    @staticmethod
+    def _key(name: Name) -> str:
+        return binding_key(name[0]) if name[1] else name[0]
+
+    def _carry_out(
+        self, what: str, names: tuple[str, ...], pattern: bool, timeout: float | None
+    ) -> None:
+        if self._loss is None and self._channel is not None:
+            try:
+                for name in names:
+                    self._bind(self._key((name, pattern)))
+                return
+            except BrokerUnavailable:
+                pass  # coming back binds all names
+        self._until_connected(what, names, timeout)
+        for name in names:
+            self._bind(self._key((name, pattern)))
+
+    def _until_connected(self, what: str, names: tuple[str, ...], timeout: float | None) -> None:
+        within = self._core.options.timeout if timeout is None else timeout
+        deadline = time.monotonic() + within
+        while self._loss is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise BrokerUnavailable(
+                    f"{what} {', '.join(names)}: no confirmation from {self._core.url} within "
+                    f"{within:g} s. {self._loss.reason}",
+                    sent=True,
+                )
+            self._recover(self._loss, min(left, _LONGEST_WAIT_S))
+
+    def _bind(self, key: str, *, away: bool = False) -> None:
+        assert self._channel is not None
+        exchange, queue = exchange_of(self._core), self._queue
+        method = "queue.unbind" if away else "queue.bind"
+        self._core.log(method, queue=queue, exchange=exchange, routing_key=key)
+
+        def ask(native: Any, done: Any) -> None:
+            change = native.queue_unbind if away else native.queue_bind
+            change(queue, exchange, key, callback=done)
+
+        self._channel.ask(ask)
+
+    def _note(self, text: str) -> bool:
+        """A message to ourselves, through the default exchange: it stands behind all before it."""
+        properties = pika.BasicProperties(type=_MARK, delivery_mode=1)
+        batch = self._core.confirms.send([Outgoing("", self._queue, text.encode(), properties)])
+        if batch.broken:
+            raise batch.failure(self._core.url)
+        return batch.fates[0] is Fate.CONFIRMED
+
+    # --- arrivals -----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Declare exchange and queue, and consume."""
+        self._core.declare_exchange(exchange_of(self._core), "topic")
+        channel = self._core.channel(on_lost=self._lose)
+        self._channel = channel
+        queue = self._queue
+        self._core.log("queue.declare", queue=queue, exclusive=True, auto_delete=True)
+        channel.ask(
+            lambda native, done: native.queue_declare(
+                queue, exclusive=True, auto_delete=True, callback=done
+            )
+        )
+        channel.ask(lambda native, done: native.basic_qos(prefetch_count=PREFETCH, callback=done))
+        for key in sorted({self._key(name) for name in self._names}):
+            self._bind(key)
+        self._unacknowledged = 0
+        self._core.log("basic.consume", queue=queue, prefetch=PREFETCH)
+        channel.ask(
+            lambda native, done: native.basic_consume(
+                queue, lambda *delivery: self._arrived(channel, *delivery), callback=done
+            )
+        )
+
+    def _arrived(self, channel: Channel, _: Any, method: Any, properties: Any, body: bytes) -> None:
+        """In the connection's thread."""
+        self._heard_at = time.monotonic()
+        things: list[Polled]
+        if not method.exchange and properties.type == _MARK:
+            things = self._read_note(body.decode())
+        else:
+            things = self._matching(method.routing_key, body)
+        with self._changed:
+            if channel is not self._channel:
+                return
+            last = method.delivery_tag
+            for thing in things[:-1]:
+                self._ready.append((thing, 0))
+            self._ready.append((things[-1] if things else None, last))
+            self._changed.notify_all()
+
+    def _matching(self, channel: str, body: bytes) -> list[Polled]:
+        """One for each name and pattern that it matches, exactly."""
+        found: list[Polled] = []
+        for name, is_pattern in tuple(self._names):
+            if not is_pattern and name == channel:
+                found.append(Received(channel, body))
+            elif is_pattern and naming.matches(name, channel):
+                found.append(Received(channel, body, name))
+        return found
+
+    def _read_note(self, text: str) -> list[Polled]:
+        if text.startswith("mark "):
+            return [Mark(int(text[5:]))]
+        change, pattern, name = text[1:].split(".", 2)
+        if self._names.get((name, bool(int(pattern)))) == int(change):  # not added again meanwhile
+            del self._names[name, bool(int(pattern))]
+        return [Unsubscribed(name, bool(int(pattern)))]
+
+    def _taken(self, limit: int) -> list[Polled]:
+        things: list[Polled] = []
+        seen = last = 0
+        with self._changed:
+            while self._ready and len(things) < limit:
+                thing, tag = self._ready.popleft()
+                if tag:
+                    seen, last = seen + 1, tag
+                if thing is None:
+                    continue
+                things.append(thing)
+                if type(thing) is not Received:
+                    break
+        self._unacknowledged += seen
+        channel = self._channel
+        if (
+            last
+            and channel is not None
+            and (self._unacknowledged >= PREFETCH // 4 or not self._ready)
+        ):
+            self._unacknowledged = 0
+            channel.tell(lambda native: native.basic_ack(last, multiple=True))
+        return things
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise NotConnected("This subscription is closed. Open a new one.")
+        self._core.require_open()
+
+    # --- losses -------------------------------------------------------------------------------
+
+    def _lose(self, why: str) -> None:
+        """In the connection's thread."""
+        now = time.monotonic()
+        with self._changed:
+            if self._closed or self._loss is not None:
+                return
+            gap = Gap(
+                channels=tuple(sorted({name for name, _ in self._names})),
+                started=self._core.options.clock.now(),
+                ended=None,
+                silent_s=min(now - self._heard_at, 2.0 * HEARTBEAT_S),
+                reason=why,
+            )
+            self._loss = _Loss(gap, why, now)
+            self._ready = deque((thing, 0) for thing, _ in self._ready)  # their tags are void
+            if gap.channels:
+                self._ready.append((gap, 0))
+            self._changed.notify_all()
+
+    def _recover(self, loss: _Loss, timeout: float) -> None:
+        """Wait for the next attempt's time, at most `timeout`, then declare and bind anew."""
+        pause = loss.next_try_at - time.monotonic()
+        if pause > timeout:
+            time.sleep(timeout)
+            return
+        time.sleep(max(0.0, pause))
+        with self._changed:
+            earlier, self._ready = self._ready, deque()
+        try:
+            self._begin()
+        except (BrokerUnavailable, BrokerRefused) as error:
+            with self._changed:
+                self._ready = earlier
+            loss.reason = str(error)
+            loss.attempts += 1
+            wait = self._core.options.reconnect.wait(loss.attempts)
+            loss.next_try_at = time.monotonic() + wait
+            return
+        with self._changed:
+            self._loss = None
+            if loss.gap.channels:
+                earlier.append((replace(loss.gap, ended=self._core.options.clock.now()), 0))
+            self._ready.extendleft(reversed(earlier))

@@ -1,0 +1,133 @@
+"""The Kafka of lab 10: a given one, or the mock cluster; and a lab that copes without either."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from labkit.connection import BROKER_URL_VARIABLE, connect
+from labkit.errors import BrokerUnavailable, LabkitError
+from labkit.patterns.event_stream import EventStream
+
+if TYPE_CHECKING:
+    import confluent_kafka
+
+MISSING = (
+    "This lab needs the package confluent-kafka, which is not installed: "
+    "pip install 'messaging-lab[kafka]', then restart the kernel."
+)
+SKIPPED = "Skipped: this lab needs the package confluent-kafka."
+
+_OPEN = "open_kafka("
+_PATIENCE_S = 30.0
+
+
+def open_kafka() -> Any:
+    """The Kafka that LABKIT_BROKER_URL names, or else the mock cluster in this process.
+
+    Without confluent-kafka it prints what is missing, and returns None; in a notebook each further
+    cell then says that it is skipped, so that Run All reaches the end.
+
+    Raises:
+        LabkitError: confluent-kafka is missing, and this is no notebook.
+        BrokerUnavailable: the Kafka that was named does not answer.
+    """
+    missing = find_spec("confluent_kafka") is None
+    _skip_cells(missing)
+    if missing:
+        print(MISSING)
+        return None
+    given = os.environ.get(BROKER_URL_VARIABLE, "")
+    if given.startswith(("kafka://", "kafkas://")):
+        return connect(given)
+    return connect("kafka+embedded://")
+
+
+def fresh_topic(lab: Any, name: str, partitions: int = 1) -> EventStream:
+    """An empty topic: on a real Kafka the one of an earlier run is deleted, with its groups."""
+    stream = EventStream(lab, name, sender="tower")
+    if name in lab.kafka.topics():
+        stream.delete()
+    lab.kafka.create_topic(name, partitions)
+    return stream
+
+
+def count_records(stream: EventStream) -> int:
+    """How many records its topic holds; nothing is decoded."""
+    return sum(extent.length for extent in stream.log.extents())
+
+
+@contextmanager
+def consumer(lab: Any, name: str, group: str, **more: Any) -> Iterator[confluent_kafka.Consumer]:
+    """A consumer of confluent-kafka, subscribed to a topic and closed in the end.
+
+    Args:
+        lab: a Kafka.
+        name: of the topic.
+        group: its group's id is `topic/group`, as labkit's are.
+        more: settings of librdkafka, with _ for the dots.
+    """
+    topic = lab.kafka.topic(name)
+    opened = lab.kafka.consumer(f"{topic}/{group}", **more)
+    try:
+        opened.subscribe([topic])
+        yield opened
+    finally:
+        opened.close()
+
+
+def take(consumer: confluent_kafka.Consumer, most: int) -> list[confluent_kafka.Message]:
+    """Records up to the end of its partitions, at most so many.
+
+    Raises:
+        BrokerUnavailable: neither a record nor an end came.
+    """
+    import confluent_kafka as ck
+
+    found: list[ck.Message] = []
+    ended: set[tuple[str | None, int | None]] = set()
+    deadline = time.monotonic() + _PATIENCE_S
+    while len(found) < most and time.monotonic() < deadline:
+        message = consumer.poll(0.1)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            found.append(message)
+        elif error.code() == ck.KafkaError._PARTITION_EOF:
+            ended.add((message.topic(), message.partition()))
+            if len(ended) == len(consumer.assignment()):
+                return found
+    if len(found) < most:
+        raise BrokerUnavailable(f"Nothing came within {_PATIENCE_S:g} s. Run the cell again.")
+    return found
+
+
+def _skip_cells(skip: bool) -> None:
+    """Let IPython replace each cell that follows by one printed line, or let it be.
+
+    Raises:
+        LabkitError: there is no notebook whose cells could be skipped.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if shell is None:
+        if skip:
+            raise LabkitError(MISSING)
+        return
+    transformers = shell.input_transformers_post
+    transformers[:] = [one for one in transformers if one is not _skipped]
+    if skip:
+        transformers.append(_skipped)
+
+
+def _skipped(lines: list[str]) -> list[str]:
+    """What runs instead of a cell; the one that opens Kafka may always be tried again."""
+    if not "".join(lines).strip() or any(_OPEN in line for line in lines):
+        return lines
+    return [f"print({SKIPPED!r})\n"]
