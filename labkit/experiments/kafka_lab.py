@@ -17,11 +17,8 @@ from labkit.patterns.event_stream import EventStream
 if TYPE_CHECKING:
     import confluent_kafka
 
-MISSING = (
-    "This lab needs the package confluent-kafka, which is not installed: "
-    "pip install 'messaging-lab[kafka]', then restart the kernel."
-)
-SKIPPED = "Skipped: this lab needs the package confluent-kafka."
+MISSING = "Install confluent-kafka, which speaks to Kafka: pip install 'messaging-lab[kafka]'."
+SKIPPED = "Skipped: this cell needs the package confluent-kafka."
 
 _OPEN = "open_kafka("
 _PATIENCE_S = 30.0
@@ -40,7 +37,7 @@ def open_kafka() -> Any:
     missing = find_spec("confluent_kafka") is None
     _skip_cells(missing)
     if missing:
-        print(MISSING)
+        print(f"The rest of this notebook is skipped. {MISSING}")
         return None
     given = os.environ.get(BROKER_URL_VARIABLE, "")
     if given.startswith(("kafka://", "kafkas://")):

@@ -26,6 +26,9 @@ _DEADLINE_S = 60.0
 _TIMEOUT_MS = 1_000
 """So long a producer here waits for an answer before it sends again."""
 
+_PAUSE = 4
+"""Time-outs that the server is stopped for: librdkafka looks for what is overdue once a second."""
+
 _SEGMENT = {"segment.ms": "100"}
 """A file of the log is closed after so long: only closed ones are cleaned or removed."""
 
@@ -132,7 +135,7 @@ def _lost_answer(lab: Any, server: KafkaServer, *, idempotent: bool) -> int:
         server.pause()
         try:
             producer.produce(topic, b"gate 7")
-            producer.flush(_TIMEOUT_MS / 1000 * 1.5)
+            producer.flush(_TIMEOUT_MS / 1000 * _PAUSE)
         finally:
             server.resume()
         producer.flush(_DEADLINE_S)

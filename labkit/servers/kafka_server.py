@@ -100,7 +100,7 @@ class KafkaServer:
         self._password = password
         self._config = dict(config)
         self._timeout = timeout
-        self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        self._cluster_id = _new_cluster_id()
         self._process: ServerProcess | None = None
         self._last_log = ""
         self._lock = threading.RLock()
@@ -249,7 +249,7 @@ class KafkaServer:
             raise
 
     def _format(self, tool: list[str], config: Path) -> None:
-        command = [*tool, "format", "-t", self._cluster_id, "-c", str(config)]
+        command = [*tool, "format", f"--cluster-id={self._cluster_id}", "-c", str(config)]
         try:
             done = subprocess.run(
                 command,
@@ -299,6 +299,12 @@ class KafkaServer:
     def __repr__(self) -> str:
         state = "running" if self.running else "not running"
         return f"KafkaServer({self.home.name} at {HOST}:{self._port}, {state})"
+
+
+def _new_cluster_id() -> str:
+    """16 random bytes in Base64; never with a dash in front, which the tool takes for an option."""
+    first, *others = secrets.token_bytes(16)
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")
 
 
 class _PortTaken(ServerError):

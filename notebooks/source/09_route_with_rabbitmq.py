@@ -328,7 +328,7 @@ with rabbit.channel() as channel:
 print(f"{len(deliveries):,} deliveries of one task in half a second")
 
 # %% name="requeue-check"
-assert len(deliveries) > 50
+assert len(deliveries) > 10  # thousands, where nobody else uses the machine
 assert all(deliveries[1:])  # each but the first is marked as redelivered
 print("The task came back at once, again and again.")
 

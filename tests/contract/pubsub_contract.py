@@ -166,7 +166,7 @@ class PubSubContract:
         board.subscribe("news")
         board.psubscribe("flights.*")
         tower.publish_multiple([("news", 4), ("flights.JFK", 4)])
-        assert [i.content for i in board.drain()] == [3, 4, 4]
+        assert sorted(i.content for i in board.drain()) == [3, 4, 4]
         assert board.stats().lost == 0
 
     def test_names_that_look_like_patterns_are_names(

@@ -36,8 +36,8 @@ def test_records_of_a_transaction_appear_together_at_its_end(lab: Any) -> None:
         producer.produce(lab.kafka.topic("bills"), b"90 EUR")
         assert producer.flush(10.0) == 0  # they are in Kafka, and nobody is shown them
         assert bodies(lab, "seats") == bodies(lab, "bills") == []
-    assert bodies(lab, "seats") == [b"12A"]
-    assert bodies(lab, "bills") == [b"90 EUR"]
+    eventually(lambda: bodies(lab, "seats") == [b"12A"], 10)
+    eventually(lambda: bodies(lab, "bills") == [b"90 EUR"], 10)
 
 
 def test_records_of_a_transaction_that_failed_are_never_seen(lab: Any) -> None:
@@ -47,10 +47,10 @@ def test_records_of_a_transaction_that_failed_are_never_seen(lab: Any) -> None:
         assert producer.flush(10.0) == 0
         raise OSError("no line")
     lab.open_stream("seats").append([NewEntry(b"14C")])
-    assert bodies(lab, "seats") == [b"14C"]
+    eventually(lambda: bodies(lab, "seats") == [b"14C"], 10)
     with lab.kafka.transaction("booking") as producer:  # the name is free for the next
         producer.produce(lab.kafka.topic("seats"), b"15F")
-    assert bodies(lab, "seats") == [b"14C", b"15F"]
+    eventually(lambda: bodies(lab, "seats") == [b"14C", b"15F"], 10)
 
 
 def test_an_uncommitted_reader_sees_what_was_taken_back(lab: Any) -> None:
@@ -93,7 +93,7 @@ def test_offsets_are_committed_with_the_transaction_or_not_at_all(lab: Any) -> N
         assert committed() == 1
     finally:
         consumer.close()
-    assert bodies(lab, "bills") == [b"1"]
+    eventually(lambda: bodies(lab, "bills") == [b"1"], 10)
 
 
 def test_the_first_record_from_a_moment_on_is_found_in_each_partition(lab: Any) -> None:

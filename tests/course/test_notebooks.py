@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from conftest import missing
 
-from labkit.servers import RedisServer, find_rabbitmq
+from labkit.servers import KafkaServer, RedisServer, find_rabbitmq
 from tools import run_labs
 from tools.notebooks.needs import needs
 
@@ -102,6 +102,33 @@ def test_the_rabbitmq_lab_is_skipped_in_a_sentence_where_there_is_none(
     assert "0 passed, 1 skipped, 0 failed" in said
     monkeypatch.setenv("CI", "true")
     assert run_labs.main(["09"], tmp_path) == 1
+
+
+def test_the_kafka_lab_is_skipped_in_a_sentence_without_its_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel cannot import confluent-kafka, so every cell must cope."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['confluent_kafka'] = None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "10-stream-with-kafka.ipynb", tmp_path / "notebooks")
+    assert run_labs.main(["10"], tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "skipped: Install confluent-kafka" in said
+    assert "0 passed, 1 skipped, 0 failed" in said
+
+
+@pytest.mark.timeout(600)
+def test_the_kafka_lab_runs_the_same_on_a_real_kafka(kafka_server: KafkaServer) -> None:
+    """The student's notebook, then the solved one, on one server."""
+    both = [
+        ROOT / folder / "10-stream-with-kafka.ipynb"
+        for folder in ("notebooks", "notebooks/solutions")
+    ]
+    nbval(both, LABKIT_BROKER_URL=kafka_server.url)
 
 
 def test_a_changed_output_is_noticed(tmp_path: Path) -> None:

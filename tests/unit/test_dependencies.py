@@ -41,6 +41,7 @@ GROUND = parts(
         "_html",
         "_json",
         "_words",
+        "topology",
     )
 )
 CONTRACT = GROUND | parts("broker")

@@ -18,6 +18,7 @@ from labkit.brokers.kafka.mock import MockKafka
 from labkit.brokers.kafka.names import LONGEST_TOPIC, from_topic, to_topic
 from labkit.brokers.kafka.partitioner import partition_of
 from labkit.errors import BrokerUnavailable, ConfigurationError, NotSupported, ServerError
+from labkit.servers.kafka_server import _new_cluster_id
 
 
 @pytest.fixture
@@ -167,6 +168,12 @@ def test_a_machine_without_kafka_is_told_how_to_get_one(
     assert servers.find_kafka() is None
     with pytest.raises(ServerError, match=r"fetch_kafka\.py"):
         servers.start_kafka()
+
+
+def test_no_cluster_id_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_bytes", lambda count: b"\xfb" * count)  # "-" in Base64
+    assert not _new_cluster_id().startswith("-")
+    assert len(_new_cluster_id()) == 22
 
 
 def test_importing_labkit_does_not_load_confluent_kafka() -> None:

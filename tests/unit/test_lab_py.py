@@ -224,7 +224,7 @@ def test_the_first_start_installs_and_the_second_does_not(
     lab: ModuleType, tree: Path, installs: list[str]
 ) -> None:
     assert lab.prepared(lab.COURSE) == python_in(tree / ".venv")
-    assert installs == ["make .venv", "install notebooks,server"]
+    assert installs == ["make .venv", "install kafka,notebooks,rabbitmq,server"]
     lab.prepared(lab.COURSE)
     assert len(installs) == 2
 
@@ -234,7 +234,7 @@ def test_testing_adds_to_what_is_there_and_a_plain_start_keeps_it(
 ) -> None:
     lab.prepared(lab.COURSE)
     lab.prepared(lab.TESTING)
-    assert installs[2:] == ["install dev,notebooks,server"]
+    assert installs[2:] == ["install dev,kafka,notebooks,rabbitmq,server"]
     lab.prepared(lab.COURSE)
     assert len(installs) == 3
 
@@ -247,7 +247,9 @@ def test_changed_requirements_are_installed_into_the_same_environment(
     with (tree / name).open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     lab.prepared(lab.COURSE)
-    assert installs[2:] == ["install dev,notebooks,server"]  # what was there is kept up
+    assert installs[2:] == [
+        "install dev,kafka,notebooks,rabbitmq,server"
+    ]  # what was there is kept up
 
 
 def test_an_interrupted_installation_starts_afresh(
@@ -258,7 +260,7 @@ def test_an_interrupted_installation_starts_afresh(
         with pytest.raises(KeyboardInterrupt):
             lab.prepared(lab.COURSE)
     lab.prepared(lab.COURSE)
-    assert installs == ["make .venv", "make .venv", "install notebooks,server"]
+    assert installs == ["make .venv", "make .venv", "install kafka,notebooks,rabbitmq,server"]
 
 
 def interrupted(*_: object) -> None:
@@ -272,7 +274,7 @@ def test_a_course_that_was_moved_gets_a_new_environment(
     moved = tree.rename(tree.with_name("Moved"))
     monkeypatch.setattr(lab, "ROOT", moved)
     assert lab.prepared(lab.COURSE) == python_in(moved / ".venv")
-    assert installs[2:] == ["make .venv", "install notebooks,server"]
+    assert installs[2:] == ["make .venv", "install kafka,notebooks,rabbitmq,server"]
 
 
 def test_another_python_gets_a_new_environment(
@@ -281,7 +283,7 @@ def test_another_python_gets_a_new_environment(
     lab.prepared(lab.COURSE)
     monkeypatch.setattr(lab.sys, "version_info", (3, 99, 0))
     lab.prepared(lab.COURSE)
-    assert installs[2:] == ["make .venv", "install notebooks,server"]
+    assert installs[2:] == ["make .venv", "install kafka,notebooks,rabbitmq,server"]
 
 
 def test_an_environment_made_by_hand_is_installed_into(
@@ -291,7 +293,7 @@ def test_an_environment_made_by_hand_is_installed_into(
     python.parent.mkdir(parents=True)
     python.touch()
     lab.prepared(lab.COURSE)
-    assert installs == ["install notebooks,server"]
+    assert installs == ["install kafka,notebooks,rabbitmq,server"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\0"])
@@ -301,7 +303,7 @@ def test_an_unreadable_stamp_is_no_stamp(
     lab.prepared(lab.COURSE)
     (tree / ".venv" / lab.STAMP).write_text(content, encoding="utf-8")
     lab.prepared(lab.COURSE)
-    assert installs[2:] == ["install notebooks,server"]
+    assert installs[2:] == ["install kafka,notebooks,rabbitmq,server"]
 
 
 def test_the_newest_versions_get_an_environment_of_their_own_each_time(
@@ -327,10 +329,10 @@ def test_exact_versions_unless_the_newest_are_asked_for(
     lab.install(python, lab.COURSE)
     lab.install(python, lab.TESTING, latest=True)
     (exact, exact_env), (newest, _) = calls
-    assert exact[-4:] == ["-c", "constraints.txt", "-e", ".[notebooks,server]"]
+    assert exact[-4:] == ["-c", "constraints.txt", "-e", ".[kafka,notebooks,rabbitmq,server]"]
     assert exact_env["PIP_BUILD_CONSTRAINT"] == "constraints.txt"
     assert "constraints.txt" not in newest
-    assert newest[-1] == ".[dev,notebooks,server]"
+    assert newest[-1] == ".[dev,kafka,notebooks,rabbitmq,server]"
     settings = tree / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     assert "fetchNews" in settings.read_text(encoding="utf-8")
 

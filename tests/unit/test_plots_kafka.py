@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers import missing
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -26,11 +25,7 @@ def _fresh_looks() -> None:
 
 @pytest.fixture
 def lab() -> Iterator[Any]:
-    try:
-        opened = labkit.connect("kafka+embedded://")
-    except labkit.errors.LabkitError as error:
-        missing(str(error))
-    with opened:
+    with labkit.connect("kafka+embedded://") as opened:
         yield opened
 
 

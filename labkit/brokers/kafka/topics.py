@@ -110,7 +110,10 @@ class KafkaTools:
     def transaction(
         self, name: str, offsets: Sequence[ck.TopicPartition] = (), group: Any = None
     ) -> Iterator[ck.Producer]:
-        """Records that become visible together at the end of the block, or, after an error, never.
+        """Records that are all committed at the end of the block, or, after an error, none of them.
+
+        Kafka marks each partition a moment after it has said yes: readers see them soon, not at
+        once.
 
         Args:
             name: the transactional id: another producer of that name ends this one.
