@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from labkit._topic_keys import why_topic_fits
 from labkit.errors import ConfigurationError
 
 Kind = Literal["direct", "topic", "fanout", "headers"]
@@ -103,7 +104,7 @@ class Binding:
         if kind == "direct":
             return f"the routing key is {key!r}" if key == self.key else None
         if kind == "topic":
-            return _topic(self.key, key)
+            return why_topic_fits(self.key, key)
         return _headers(self, headers)
 
 
@@ -249,41 +250,6 @@ class Topology:
                 why = binding.fits(exchange.kind, key, headers)
                 no = "the headers differ" if exchange.kind == "headers" else f"{key!r} does not fit"
                 yield Step(binding, why is not None, why or no)
-
-
-def _topic(pattern: str, key: str) -> str | None:
-    stands = _fit(_words(pattern), _words(key))
-    if stands is None:
-        return None
-    told = [f"{sign} is {'.'.join(words) or 'nothing'}" for sign, words in stands]
-    return f"{key!r} fits" + (f": {', '.join(told)}" if told else " word by word")
-
-
-def _words(key: str) -> tuple[str, ...]:
-    return tuple(key.split(".")) if key else ()
-
-
-def _fit(
-    pattern: tuple[str, ...], words: tuple[str, ...]
-) -> list[tuple[str, tuple[str, ...]]] | None:
-    """What each sign of the pattern stands for; None if it does not fit."""
-    if not pattern:
-        return [] if not words else None
-    first, rest = pattern[0], pattern[1:]
-    if first == "#":
-        if not rest:
-            return [("#", words)]
-        for count in range(len(words) + 1):
-            found = _fit(rest, words[count:])
-            if found is not None:
-                return [("#", words[:count]), *found]
-        return None
-    if not words or first not in ("*", words[0]):
-        return None
-    found = _fit(rest, words[1:])
-    if found is None:
-        return None
-    return [("*", words[:1]), *found] if first == "*" else found
 
 
 def _headers(binding: Binding, headers: Mapping[str, HeaderValue]) -> str | None:

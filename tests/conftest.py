@@ -26,6 +26,11 @@ def find_server(product: str) -> servers.RedisBinary:
     raise AssertionError("unreachable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that with several processes none is left alone with them at the end."""
+    items.sort(key=lambda item: "test_notebooks.py" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def _no_broker_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker or namespace of the developer's own must not decide a test."""

@@ -291,12 +291,13 @@ def test_a_broker_that_is_down_is_said_to_be_unreachable_and_comes_back(lab: Any
     eventually(lambda: _publishes(lab))
 
 
-def test_an_error_of_the_broker_is_tried_again_without_a_duplicate(lab: Any) -> None:
-    stream = EventStream(lab, "events")
-    stream.append("warm up", key="k")
-    lab.faults.fail_next(0, [7, 6])  # a time-out, then not the leader any more
-    stream.append_many([NewEvent(n, key="k") for n in range(20)])
-    assert [event.content for event in stream.read()] == ["warm up", *range(20)]
+def test_an_error_of_the_broker_is_tried_again_without_a_loss_or_a_duplicate() -> None:
+    with labkit.connect("kafka+embedded://", timeout=30.0) as lab:
+        stream = EventStream(lab, "events")
+        stream.append("warm up", key="k")
+        lab.faults.fail_next(0, [7, 6])  # a time-out, then not the leader any more
+        stream.append_many([NewEvent(n, key="k") for n in range(20)])
+        assert [event.content for event in stream.read()] == ["warm up", *range(20)]
 
 
 def test_a_broker_too_slow_for_the_time_out_is_unreachable_until_it_is_quick_again(

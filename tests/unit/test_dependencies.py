@@ -42,6 +42,7 @@ GROUND = parts(
         "_json",
         "_words",
         "topology",
+        "_topic_keys",
     )
 )
 CONTRACT = GROUND | parts("broker")
@@ -60,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "labkit.measure": STANDING,
     "labkit.plots": STANDING,
     "labkit.servers": STANDING,
-    "labkit.experiments": STANDING,
+    "labkit.experiments": STANDING | {"labkit.brokers"},  # an experiment may be of one broker
     **dict.fromkeys(PEOPLE, STANDING | PEOPLE | {"labkit.experiments"}),
 }
 

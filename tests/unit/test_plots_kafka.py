@@ -98,10 +98,16 @@ def test_an_even_topic_is_not_called_skewed(lab: Any) -> None:
 
 @pytest.mark.parametrize("name", ["a", "a very long name of a key, for a narrow bar " * 3])
 def test_names_of_keys_fit_into_their_pieces(lab: Any, name: str) -> None:
-    keys = [name] * 3 + [f"key {n % 30}" for n in range(60)] + [None]
+    keys = [name] * 4 + [f"key {n % 30}" for n in range(60)] + [None]
     streams = [topic_of(lab, "one", keys), topic_of(lab, "two", keys, 9)]
 
-    assert_legible(partitions(streams))
+    figure = partitions(streams)
+    assert_legible(figure)
+    figure.draw_without_rendering()
+    pieces = [piece.get_window_extent() for piece in named(figure, "piece")]
+    for word in named(figure, "key"):
+        box = word.get_window_extent()
+        assert any(p.x0 <= box.x0 and box.x1 <= p.x1 for p in pieces if p.y0 <= box.y0 <= p.y1)
 
 
 def test_nothing_to_draw_is_said(lab: Any) -> None:

@@ -67,6 +67,7 @@ class KafkaQueue:
             self._feed.pump(SLICE_S if now >= deadline else min(SLICE_S, deadline - now))
         found = self._feed.hand_out(worker, count)
         if found:
+            self._prolong(worker, self._options.lease)  # joining the group has taken its time
             self._feed.tell_joined()  # looking in vain is nothing to be told
             shown = ", ".join(item.tag.rpartition(":")[0] for item in found[:5])
             self._client.log(f"consumer.poll()  # <take> {self.topic} {shown}")

@@ -16,7 +16,7 @@ from labkit.broker import (
     QueueOptions,
     Receipt,
 )
-from labkit.brokers.rabbitmq import declaring, pubsub, reply
+from labkit.brokers.rabbitmq import declaring, publishing, pubsub, reply
 from labkit.brokers.rabbitmq.capabilities import NO_STREAMS, capabilities
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.hands import Hands
@@ -117,11 +117,11 @@ class RabbitBroker:
 
     def publish(self, channel: str, body: bytes) -> Receipt:
         """Publish one body to the topic exchange, and wait for its confirm."""
-        return pubsub.publish(self._core, channel, body)
+        return publishing.publish(self._core, channel, body)
 
     def publish_many(self, items: Sequence[tuple[str, bytes]]) -> list[Receipt]:
         """Publish many bodies, with one wait for all confirms."""
-        return pubsub.publish_many(self._core, items)
+        return publishing.publish_many(self._core, items)
 
     def open_subscription(self) -> pubsub.RabbitSubscription:
         """A new listener, with an exclusive queue of its own."""

@@ -19,7 +19,8 @@ import pika
 from pika import frame, spec
 
 from labkit.brokers.rabbitmq import words
-from labkit.brokers.rabbitmq.line import Channel, Line
+from labkit.brokers.rabbitmq.channel import Channel
+from labkit.brokers.rabbitmq.line import Line
 from labkit.errors import BrokerRefused, BrokerUnavailable
 
 CHUNK = 500

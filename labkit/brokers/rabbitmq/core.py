@@ -15,8 +15,9 @@ from typing import Any
 import pika
 
 from labkit.brokers.rabbitmq import words
+from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.confirms import Batch, Confirms, Outgoing
-from labkit.brokers.rabbitmq.line import Channel, Line
+from labkit.brokers.rabbitmq.line import Line
 from labkit.errors import ConfigurationError, NotConnected
 from labkit.options import Options, redact
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pika import spec
 
-from labkit.brokers.rabbitmq.line import Channel
+from labkit.brokers.rabbitmq.channel import Channel
 
 Arrive = Callable[..., None]
 """Gets pika's channel, method, properties, body; in the connection's thread."""

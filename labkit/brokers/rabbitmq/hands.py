@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.broker import Delivery
+from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.getting import counts, get
-from labkit.brokers.rabbitmq.line import Channel
 from labkit.brokers.rabbitmq.sweep import begin_consuming, end_consuming
 from labkit.brokers.rabbitmq.task_message import TaskMessage
 from labkit.errors import BrokerUnavailable

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labkit.broker import DeadItem
+from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.confirms import Outgoing
 from labkit.brokers.rabbitmq.core import Core
-from labkit.brokers.rabbitmq.line import Channel
 from labkit.brokers.rabbitmq.shelves import Shelves
 from labkit.brokers.rabbitmq.sweep import begin_consuming
 from labkit.brokers.rabbitmq.task_message import (

@@ -1,4 +1,4 @@
-"""One AMQP connection, the thread that serves it, and its channels.
+"""One AMQP connection, and the thread that serves it.
 
 pika's connections belong to one thread. So each connection here has a thread of its own, which does
 nothing but serve it: heartbeats are answered however long a handler takes, and whatever other
@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
 from labkit.brokers.rabbitmq import words
-from labkit.errors import BrokerRefused, BrokerUnavailable
+from labkit.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from labkit.brokers.rabbitmq.channel import Channel
 
 _CLOSE_S = 2.0
-_LOOK_S = 0.25
 
 
 class Line:
@@ -170,156 +171,3 @@ class Line:
     def _give_up(self) -> None:
         with contextlib.suppress(BrokerUnavailable):
             self.post(self._loop.stop)
-
-
-class Channel:
-    """One AMQP channel; its methods may be called from any thread but the connection's own.
-
-    Args:
-        line: the connection.
-        patience: seconds to wait for an answer.
-        on_lost: called in the connection's thread when it is gone, with the reason.
-        setup: called in the connection's thread with pika's new channel.
-    """
-
-    def __init__(
-        self,
-        line: Line,
-        patience: float,
-        *,
-        on_lost: Callable[[str], None] | None = None,
-        setup: Callable[[Any], None] | None = None,
-    ) -> None:
-        self.line = line
-        self.lost: str | None = None
-        self.error: BrokerRefused | None = None
-        self.native: Any = None
-        self.sweeps = False
-        self.prefetch = 0
-        self._patience = patience
-        self._on_lost = on_lost
-        self._setup = setup
-        self._waiting: set[Future[Any]] = set()
-        future: Future[Any] = Future()
-        line.post(lambda: self._begin(future))
-        self._result(future, patience)
-
-    def ask(self, start: Callable[[Any, Callable[..., None]], None]) -> Any:
-        """Start something in the connection's thread, and wait for its answer.
-
-        `start` gets pika's channel and a function to be called with the answer.
-
-        Raises:
-            BrokerRefused: the broker closed the channel; says why, in words.
-            BrokerUnavailable: the connection broke, or no answer came.
-        """
-        future: Future[Any] = Future()
-
-        def begin() -> None:
-            if self._gone(future):
-                return
-            self._waiting.add(future)
-            try:
-                start(self.native, lambda *answer: self._settle(future, answer))
-            except Exception as error:
-                self._waiting.discard(future)
-                future.set_exception(BrokerUnavailable(words.reason(error), sent=True))
-
-        self.line.post(begin)
-        return self._result(future, self._patience)
-
-    def tell(self, act: Callable[[Any], None]) -> None:
-        """Do something in the connection's thread and do not wait; nothing if it is gone."""
-
-        def begin() -> None:
-            if self.lost is None:
-                act(self.native)
-
-        with contextlib.suppress(BrokerUnavailable):
-            self.line.post(begin)
-
-    def close(self) -> None:
-        """Close it; what was delivered and not acknowledged goes back to its queue."""
-        if self.lost is None:
-            with contextlib.suppress(BrokerUnavailable, BrokerRefused):
-                self.ask(self._start_close)
-
-    def _start_close(self, channel: Any, done: Callable[..., None]) -> None:
-        self._on_lost = None
-        channel.add_on_close_callback(lambda *_: done())
-        channel.close()
-
-    # --- in the connection's thread -----------------------------------------------------------
-
-    def connection_lost(self, why: str | None) -> None:
-        """The connection is gone, and the channel with it."""
-        self._fail(
-            why or "closed",
-            BrokerUnavailable(
-                f"The connection broke: {why}. What was sent last is uncertain.", sent=True
-            ),
-        )
-
-    def _begin(self, future: Future[Any]) -> None:
-        self.line.attach(self)
-        self._waiting.add(future)
-
-        def opened(channel: Any) -> None:
-            self.native = channel
-            channel.add_on_close_callback(self._on_close)
-            if self._setup is not None:
-                self._setup(channel)
-            self._settle(future, ())
-
-        try:
-            self.line.connection.channel(on_open_callback=opened)
-        except Exception as error:
-            self._fail(words.reason(error), BrokerUnavailable(words.reason(error)))
-
-    def _on_close(self, _: Any, error: BaseException) -> None:
-        self.line.detach(self)
-        code, text = getattr(error, "reply_code", 0), str(getattr(error, "reply_text", error))
-        if isinstance(error, pika.exceptions.ChannelClosedByBroker):
-            told = words.closed_channel(code, text)
-            self.error = BrokerRefused(told)
-            self._fail(told, self.error)
-        else:
-            self._fail(text, BrokerUnavailable(f"The channel is closed: {text}.", sent=True))
-
-    def _fail(self, why: str, error: Exception) -> None:
-        if self.lost is not None:
-            return
-        self.lost = why
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-        if self._on_lost is not None:
-            self._on_lost(why)
-
-    def _settle(self, future: Future[Any], answer: tuple[Any, ...]) -> None:
-        self._waiting.discard(future)
-        if not future.done():
-            future.set_result(answer[0] if len(answer) == 1 else answer)
-
-    def _gone(self, future: Future[Any]) -> bool:
-        if self.lost is None:
-            return False
-        future.set_exception(self.error or BrokerUnavailable(f"The channel is gone: {self.lost}."))
-        return True
-
-    # --- in the caller's thread ---------------------------------------------------------------
-
-    def _result(self, future: Future[Any], patience: float) -> Any:
-        """Its result. While an alarm holds publishers back the time does not count."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return future.result(_LOOK_S)
-            except NotYet:
-                if self.line.blocked is not None:
-                    deadline = time.monotonic() + patience
-                elif time.monotonic() > deadline:
-                    raise BrokerUnavailable(
-                        f"No answer from RabbitMQ within {patience:g} s.", sent=True
-                    ) from None

@@ -8,29 +8,26 @@ most once: what RabbitMQ delivers again, because somebody died with it, is dropp
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pika
 
 from labkit.broker import Sent
+from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.confirms import Fate, Outgoing
 from labkit.brokers.rabbitmq.core import Core
-from labkit.brokers.rabbitmq.line import Channel
+from labkit.brokers.rabbitmq.end import End
 from labkit.brokers.rabbitmq.names import check_short
-from labkit.brokers.rabbitmq.sweep import sweep
-from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
+from labkit.errors import BrokerRefused, BrokerUnavailable
 
 LEFT_OVER_MS = 60_000
 """A service's queue that nobody consumes from for so long (a broker that was started anew has it
 again, and its responders are gone) is deleted."""
 
-_LONGEST_WAIT_S = 0.25
 _PASSED = "labkit-passed-on"
 _MOST_PASSES = 20
 _INBOX = "labkit.inbox."
@@ -52,99 +49,7 @@ def send_reply(core: Core, address: str, body: bytes) -> bool:
     return batch.fates[0] is Fate.CONFIRMED
 
 
-class _End:
-    """A consumer whose messages wait until they are polled; it comes back after a loss."""
-
-    def __init__(self, core: Core, queue: str) -> None:
-        self._core = core
-        self._queue = queue
-        self._ready: deque[Any] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._looking = threading.Lock()  # no channel is closed in the middle of a sweep
-        self._channel: Channel | None = None
-        self._attempts = 0
-        self._next_try_at = 0.0
-        self._begin()
-
-    @property
-    def connected(self) -> bool:
-        """Whether RabbitMQ could be heard at the last look."""
-        channel = self._channel
-        return channel is not None and channel.lost is None
-
-    def _begin(self) -> None:
-        raise NotImplementedError
-
-    def _sweep(self, channel: Channel, count: int, arrive: Callable[..., None]) -> None:
-        """What is in the queue now; where the connection breaks, the next wait comes back."""
-        with self._looking, contextlib.suppress(BrokerUnavailable):
-            if not self._closed:
-                sweep(channel, self._queue, count, arrive)
-
-    def _arrive(self, thing: Any) -> None:
-        with self._changed:
-            self._ready.append(thing)
-            self._changed.notify_all()
-
-    def _wake(self, _: str) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def _wait(self, deadline: float, *, ready: Callable[[], bool]) -> None:
-        """Until something is there or the time is up; comes back after a loss."""
-        self._require_open()
-        while not self._closed:
-            self._core.require_open()
-            left = deadline - time.monotonic()
-            if not self.connected:
-                self._recover(max(0.0, min(left, _LONGEST_WAIT_S)))
-            with self._changed:
-                if ready() or left <= 0 or self._closed:
-                    return
-                if self.connected:
-                    self._changed.wait(min(left, _LONGEST_WAIT_S))
-                if self._closed:
-                    return
-
-    def _recover(self, timeout: float) -> None:
-        pause = self._next_try_at - time.monotonic()
-        if pause > 0:
-            time.sleep(min(pause, timeout))
-            if pause > timeout:
-                return
-        try:
-            self._begin()
-            self._attempts = 0
-        except BrokerUnavailable:
-            self._later()
-        except BrokerRefused as error:
-            self._later()
-            if "405" not in str(error):  # the queue of our dead connection is about to go
-                raise
-
-    def _later(self) -> None:
-        self._attempts += 1
-        wait = self._core.options.reconnect.wait(self._attempts)
-        self._next_try_at = time.monotonic() + wait
-
-    def _require_open(self) -> None:
-        self._core.require_open()
-        if self._closed:
-            raise NotConnected("It is closed. Open a new one.")
-
-    def _end(self) -> Channel | None:
-        """Count as closed from now on; the channel, if this was the first time."""
-        with self._changed:
-            if self._closed:
-                return None
-            self._closed = True
-            self._changed.notify_all()
-        with self._looking:
-            return self._channel
-
-
-class RabbitInbox(_End):
+class RabbitInbox(End):
     """One asker's inbox; the contract is `labkit.broker.ReplyInbox`.
 
     Its queue is exclusive: it goes when the connection does, which is sooner than its `life`.
@@ -219,7 +124,7 @@ class RabbitInbox(_End):
         self._channel = channel
 
 
-class RabbitService(_End):
+class RabbitService(End):
     """One responder's end of a service; the contract is `labkit.broker.Service`."""
 
     def __init__(self, core: Core, name: str, presence: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pika import spec
 
-from labkit.brokers.rabbitmq.line import Channel
+from labkit.brokers.rabbitmq.channel import Channel
 
 _tags = itertools.count(1)
 
