@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,6 +26,7 @@ _BODY = b"B6 739"
 _TASKS = [f"flight {number}".encode() for number in range(6)]
 _TIMEOUT_S = 60.0
 _SOON_S = 1.0
+_ARRIVES_WITHIN_S = 2.0
 _SET_UP = "Run the set-up cell again; it starts a node, or says what is missing."
 
 
@@ -113,7 +115,7 @@ def check_publish_safely(publish_safely: Callable[..., Any], _lab: Lab) -> None:
         answer = _call(publish_safely, watched, _QUEUE)
         if not watched.calls("basic_publish"):
             raise Wrong("Nothing was published.", 'channel.basic_publish("", queue, body, …)')
-        if not depth(lesson_channel := watched.real, _QUEUE):
+        if not _arrived(lesson_channel := watched.real):
             raise Wrong(
                 "The message did not arrive in the queue.",
                 'The exchange is "", the default one, and the routing key is the queue\'s name.',
@@ -162,6 +164,16 @@ def _call(publish_safely: Callable[..., Any], channel: Any, queue: str) -> Any:
             "The queue is missing, and your function raises UnroutableError.",
             "except pika.exceptions.UnroutableError: return False",
         ) from None
+
+
+def _arrived(channel: Any) -> bool:
+    """Whether the message is in the queue; without confirms that takes a moment."""
+    deadline = time.monotonic() + _ARRIVES_WITHIN_S
+    while not depth(channel, _QUEUE):
+        if time.monotonic() > deadline:
+            return False
+        channel.connection.sleep(0.01)
+    return True
 
 
 def _exists(channel: Any) -> bool:
