@@ -50,7 +50,7 @@ class _Checked(msgspec.StructMeta):
         return message
 
 
-class Message(msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fields=True, gc=False):
     """One message. Use `Message.new` to let the time stamp be filled in.
 
     Attributes:

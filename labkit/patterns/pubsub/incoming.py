@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A message that arrived.
 
     Attributes:
