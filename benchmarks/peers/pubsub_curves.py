@@ -135,6 +135,7 @@ def _figure(found: Sequence[Curve]) -> Any:
 
     figure = Figure(figsize=(10, 5.6), facecolor="white", layout="constrained")
     axes = figure.subplots(2, len(found), sharex="col", sharey="row")
+    most = max(p.peak_mib for curve in found for p in curve.points)
     for column, curve in enumerate(found):
         xs = [p.at for p in curve.points]
         for row, ys, colour, marker in (
@@ -150,19 +151,20 @@ def _figure(found: Sequence[Curve]) -> Any:
             ax.spines[["left", "bottom"]].set_color(GREY)
             ax.tick_params(colors=INK, labelsize=9)
             falls = ys[-1] < ys[0]
+            steep = ys[1] > 1.5 * ys[0]  # the line would cross a label above its first point
             for at in (0, -1):
                 ax.annotate(
                     _short(ys[at]),
                     (xs[at], ys[at]),
                     textcoords="offset points",
-                    xytext=(-9, -5) if falls and at else (0, 9),
+                    xytext=(-9, -5) if falls and at else (0, -17) if steep and not at else (0, 9),
                     ha="left" if at == 0 else "right",
                     fontsize=9,
                     color=colour,
                 )
         axes[0][column].set_yscale("log")
-        axes[0][column].set_ylim(bottom=100)
-        axes[1][column].set_ylim(bottom=0)
+        axes[0][column].set_ylim(bottom=100, top=10_000_000)
+        axes[1][column].set_ylim(bottom=0, top=1.15 * most)
         axes[1][column].set_xlabel(curve.what, fontsize=10, color=INK)
     axes[0][0].set_ylabel("arrived per second", fontsize=10, color=INK)
     axes[1][0].set_ylabel("peak memory of the\nsubscribers' process (MiB)", fontsize=10, color=INK)

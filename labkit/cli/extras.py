@@ -7,7 +7,12 @@ from contextlib import contextmanager
 
 from labkit.errors import LabkitError
 
-_PACKAGES = ("numpy", "pandas", "matplotlib", "pyarrow")
+_EXTRAS = {
+    "numpy": "notebooks",
+    "pandas": "notebooks",
+    "matplotlib": "notebooks",
+    "pyarrow": "formats",
+}
 
 
 @contextmanager
@@ -22,9 +27,9 @@ def notebooks_extra(command: str) -> Iterator[None]:
     except ImportError as error:
         missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
         name = str(getattr(missing, "name", None)).partition(".")[0]
-        if name not in _PACKAGES:
+        if name not in _EXTRAS:
             raise
         raise LabkitError(
             f"'labkit {command}' needs {name}, which is not installed: "
-            "pip install 'messaging-lab[notebooks]'."
+            f"pip install 'messaging-lab[{_EXTRAS[name]}]'."
         ) from None

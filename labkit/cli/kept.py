@@ -121,7 +121,8 @@ def _check_ours(path: Path, of_name: Format | None) -> None:
 def _check_parquet(*kinds: Format | None) -> None:
     if "parquet" in kinds and find_spec("pyarrow") is None:
         raise ConfigurationError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or use csv."
+            "Parquet needs pyarrow, which is not installed: "
+            "pip install 'messaging-lab[formats]', or use csv."
         )
 
 

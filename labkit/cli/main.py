@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 import labkit
 from labkit.cli.options import build_parser
@@ -53,9 +54,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> int:
+    said = f"labkit: {text}"
+    with suppress(OSError, ValueError):  # no terminal: one line, whole, as programs want it
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        said = "\n".join(_wrapped(line, width) for line in said.splitlines())
     with suppress(OSError):
-        print(f"labkit: {text}", file=sys.stderr)
+        print(said, file=sys.stderr)
     return 1
+
+
+def _wrapped(line: str, width: int) -> str:
+    """No word is broken: addresses and commands can still be copied."""
+    return fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _be_tolerant() -> None:

@@ -196,7 +196,7 @@ class Histogram:
             from hdrh.log import HistogramLogWriter  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise LabkitError(
-                "HdrHistogram's log format needs its library: pip install hdrhistogram."
+                "HdrHistogram's log format needs its library: pip install 'messaging-lab[formats]'."
             ) from None
         whole = HdrHistogram(1, self.highest_ns, 3)
         for bucket, number in self.buckets():

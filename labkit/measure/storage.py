@@ -96,7 +96,7 @@ def _format(kind: str | None) -> str:
         raise ConfigurationError(f"format is one of {', '.join(_FORMATS)}, got {kind!r}.")
     if kind == "parquet" and not has_parquet:
         raise ConfigurationError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow, "
+            "Parquet needs pyarrow, which is not installed: pip install 'messaging-lab[formats]', "
             'or save with format="csv".'
         )
     return kind

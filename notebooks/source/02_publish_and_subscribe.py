@@ -523,7 +523,7 @@ lab02.check_never_handled(never_handled)
 # in a log. What to watch in production: `client-output-buffer-limit`, the subscribers' lag, and a
 # counter of losses on a dashboard that somebody looks at.
 #
-# **Next:** share work instead of copying it, in lab 03.
+# **Next:** share work instead of copying it, in [lab 03](03-share-work-in-a-queue.ipynb).
 
 # %% name="clean-up"
 for actor in (tower, gates, jfk_board, app, desk, display, screen, slow):

@@ -199,6 +199,15 @@ class PubSubContract:
         assert [i.content for i in board.drain(max_messages=2)] == [2, 3]
         assert [i.content for i in board.drain(max_messages=2)] == [4]
 
+    def test_drain_hands_out_more_than_its_buffer_holds(
+        self, lab: PubSubBroker, tower: Publisher
+    ) -> None:
+        with Subscriber(lab, name="narrow", buffer=3) as narrow:
+            narrow.subscribe("count")
+            tower.publish_multiple([("count", n) for n in range(8)])
+            assert [i.content for i in narrow.drain(max_messages=7)] == list(range(7))
+            assert [i.content for i in narrow.drain(max_messages=7, timeout=0.01)] == [7]
+
     def test_drain_on_silence_returns_empty(self, board: Subscriber) -> None:
         assert board.drain() == []
         board.subscribe("quiet")

@@ -30,7 +30,7 @@ Terminals = Callable[..., "Terminal"]
 class Terminal:
     """One terminal with one `python -m labkit …` in it."""
 
-    def __init__(self, *arguments: str, kind: str = "xterm") -> None:
+    def __init__(self, *arguments: str, kind: str = "xterm", columns: int = 200) -> None:
         # NO_CPR: there is nobody here who answers where the cursor is.
         environment = {**os.environ, "TERM": kind, "PROMPT_TOOLKIT_NO_CPR": "1"}
         self.child = pexpect.spawn(
@@ -40,7 +40,7 @@ class Terminal:
             env=environment,
             encoding="utf-8",
             timeout=DEADLINE_S,
-            dimensions=(24, 200),
+            dimensions=(24, columns),
         )
 
     def expect(self, text: str) -> str:
@@ -77,8 +77,8 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     opened: list[Terminal] = []
 
-    def open_terminal(*arguments: str, kind: str = "xterm") -> Terminal:
-        opened.append(Terminal(*arguments, kind=kind))
+    def open_terminal(*arguments: str, kind: str = "xterm", columns: int = 200) -> Terminal:
+        opened.append(Terminal(*arguments, kind=kind, columns=columns))
         return opened[-1]
 
     yield open_terminal
@@ -304,3 +304,12 @@ def test_the_demo_shows_a_live_table_in_a_terminal(terminal: Terminals) -> None:
     assert demo.status() == 0
     assert len(re.findall("New York, ", output)) > 5, "the table was not redrawn"
     assert "3,832 messages" in output
+
+
+def test_a_long_complaint_breaks_between_words_in_a_narrow_terminal(terminal: Terminals) -> None:
+    narrow = terminal("subscriber", "--url", "redis://127.0.0.1:1", "news", columns=40)
+    lines = narrow.child.read().split("\r\n")
+    assert narrow.status() == 1
+    assert len(lines) > 3
+    assert all(len(line) <= 40 for line in lines), lines
+    assert "redis://127.0.0.1:1" in "\n".join(lines)

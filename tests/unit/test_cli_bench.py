@@ -508,7 +508,7 @@ def test_parquet_without_pyarrow_is_said_before_anything_is_measured(
         ["plot", "t.parquet"],
     ):
         said = refused(arguments, capsys)
-        assert "Parquet needs pyarrow, which is not installed: pip install pyarrow" in said
+        assert "Parquet needs pyarrow, which is not installed: pip install 'messaging-lab" in said
 
 
 def test_a_foreign_folder_is_said_to_be_one(

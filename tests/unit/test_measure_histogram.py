@@ -109,7 +109,7 @@ def test_an_hdr_log_without_its_library_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
 
-    with pytest.raises(LabkitError, match="pip install hdrhistogram"):
+    with pytest.raises(LabkitError, match=r"pip install 'messaging-lab\[formats\]'"):
         of([1]).save_hdr_log(tmp_path / "log.hlog")
 
 

@@ -167,28 +167,33 @@ class Subscriber:
                 f"Subscriber {self.name!r} is listening in the background. Call stop() before "
                 "drain(), or read what it has handled in history()."
             )
-        subscription = self._require_connected()
+        subscription, intake = self._require_connected(), self._intake
         deadline = time.monotonic() + timeout
         handled = Inbox()
         wanted = 1 if max_messages is None else max_messages
-        arrived = False
+        # Who waits for a number needs no mark of what was published: it comes, or time is up.
+        patient = max_messages is not None and timeout > 0
+        caught_up = False
         while True:
-            here = len(handled) + len(self._intake.waiting)
-            caught_up = (arrived and here == max_messages) or receive_published(
-                subscription, self._intake
-            )
-            while self._intake.waiting and (max_messages is None or len(handled) < max_messages):
-                incoming = self._intake.waiting.popleft()
+            here, left = len(handled) + len(intake.waiting), deadline - time.monotonic()
+            if patient and here < wanted and left > 0:
+                receive(subscription, intake, left)
+            else:
+                caught_up = receive_published(subscription, intake)
+            while intake.waiting and len(handled) != max_messages:
+                incoming = intake.waiting.popleft()
                 if self._delivery.handle(incoming):
                     handled.append(incoming)
                 if self._subscription is not subscription:  # a handler has disconnected us
                     return handled
+            if len(handled) == max_messages:
+                return handled
             left = deadline - time.monotonic()
             if len(handled) >= wanted or left <= 0:
-                if caught_up or max_messages is not None or not subscription.connected:
+                if caught_up or not subscription.connected:
                     return handled
             elif caught_up or not subscription.connected:
-                arrived = receive(subscription, self._intake, left) > 0
+                receive(subscription, intake, left)
 
     def inject(self, channel: str, content: Any, *, type: str | None = None) -> Inbox:
         """Handle a message as if it had arrived on `channel`, without any broker.
