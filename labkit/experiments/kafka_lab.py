@@ -92,6 +92,8 @@ def take(consumer: confluent_kafka.Consumer, most: int) -> list[confluent_kafka.
     while len(found) < most and time.monotonic() < deadline:
         message = consumer.poll(0.1)
         if message is None:
+            if _at_the_end(consumer):  # the end was told to an earlier call, and is told once
+                return found
             continue
         error = message.error()
         if error is None:
@@ -103,6 +105,17 @@ def take(consumer: confluent_kafka.Consumer, most: int) -> list[confluent_kafka.
     if len(found) < most:
         raise BrokerUnavailable(f"Nothing came within {_PATIENCE_S:g} s. Run the cell again.")
     return found
+
+
+def _at_the_end(consumer: confluent_kafka.Consumer) -> bool:
+    """Whether it has partitions, and has read each to its end."""
+    mine = consumer.assignment()
+    for at, stored in zip(consumer.position(mine), consumer.committed(mine, 5.0), strict=True):
+        low, high = consumer.get_watermark_offsets(at, 5.0)
+        begins = stored.offset if stored.offset >= 0 else low  # of a partition not read yet
+        if (at.offset if at.offset >= 0 else begins) < high:
+            return False
+    return bool(mine)
 
 
 def _skip_cells(skip: bool) -> None:

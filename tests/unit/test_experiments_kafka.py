@@ -37,6 +37,15 @@ def test_take_ends_at_the_end_of_the_topic_or_after_so_many(lab: Any) -> None:
     assert count_records(stream) == 20
 
 
+def test_take_knows_the_end_that_an_earlier_call_was_told(lab: Any) -> None:
+    fresh_topic(lab, "gates", 2).append_many(range(20))
+
+    with consumer(lab, "gates", "board") as reader:
+        assert len(take(reader, 20)) == 20
+        assert take(reader, 1) == []
+        assert take(reader, 1) == []  # librdkafka tells the end of a partition once
+
+
 def test_members_share_all_partitions_each_time_they_have_settled(lab: Any) -> None:
     fresh_topic(lab, "gates", 2)
     steps = [("both join", ["Bob", "Ann"]), ("Ann dies", ["-Ann"])]
