@@ -134,8 +134,8 @@ def _check_tls(scheme: str, tls_ca: str) -> None:
     """A certificate authority that would not be used, or cannot be read, is a mistake."""
     if scheme not in _TLS:
         raise ConfigurationError(
-            f"tls_ca needs a URL that speaks TLS: rediss://… or kafkas://…, not {scheme}://…. "
-            "Without TLS everything, passwords too, would travel readable."
+            "tls_ca needs a URL that speaks TLS: rediss://…, amqps://… or kafkas://…, not "
+            f"{scheme}://…. Without TLS everything, passwords too, would travel readable."
         )
     if not Path(tls_ca).is_file():
         raise ConfigurationError(f"tls_ca={tls_ca!r} is not a file.")

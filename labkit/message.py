@@ -32,9 +32,10 @@ FIELDS = ("type", "content", "timestamp", "sender", "metadata")
 
 _TIMESTAMP_EXAMPLE = "2024-01-01T12:00:00.000Z"
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-_SHALLOW_BYTES = 2 * MAX_DEPTH + len(
+SHALLOW_BYTES = 2 * MAX_DEPTH + len(
     '{"type":"a","content":,"timestamp":"","sender":"s","metadata":{}}' + _TIMESTAMP_EXAMPLE
 )
+"""In so many bytes nothing can nest too deeply."""
 _SUBJECTS = ("label", "title", "flight", "message", "user_id", "order_id", "id")
 _SYSTEM_CLOCK = SystemClock()
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
@@ -50,7 +51,9 @@ class _Checked(msgspec.StructMeta):
         return message
 
 
-class Message(msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fields=True, gc=False):
+class Message(
+    msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fields=True, gc=False
+):
     """One message. Use `Message.new` to let the time stamp be filled in.
 
     Attributes:
@@ -167,8 +170,8 @@ class Message(msgspec.Struct, metaclass=_Checked, frozen=True, forbid_unknown_fi
             if (
                 not message.type
                 or not message.sender
-                or not _is_timestamp(message.timestamp)
-                or (rest > _SHALLOW_BYTES and _may_be_deep(body))
+                or not is_timestamp(message.timestamp)
+                or (rest > SHALLOW_BYTES and may_be_deep(body))
             ):
                 message._check()
             return message
@@ -198,12 +201,13 @@ def _format_ms(milliseconds: int) -> str:
 
 
 def _check_timestamp(value: object) -> None:
-    if type(value) is not str or not _is_timestamp(value):
+    if type(value) is not str or not is_timestamp(value):
         expected = f"ISO-8601 in UTC with milliseconds, such as {_TIMESTAMP_EXAMPLE}"
         raise ValidationError("timestamp", expected, describe(value))
 
 
-def _is_timestamp(text: str) -> bool:
+def is_timestamp(text: str) -> bool:
+    """Whether it is a moment in the form that the envelope wants."""
     return len(text) == len(_TIMESTAMP_EXAMPLE) and _is_moment(text)
 
 
@@ -235,7 +239,7 @@ _DECODER = msgspec.json.Decoder(Message)
 _set = msgspec.structs.force_setattr
 
 
-def _may_be_deep(body: bytes) -> bool:
+def may_be_deep(body: bytes) -> bool:
     """Whether there are brackets enough to nest too deeply."""
     return body.count(b"[") + body.count(b"{") > MAX_DEPTH
 

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from labkit.clock import Clock
 from labkit.connection import BROKER_URL_VARIABLE, connect
+from labkit.data import load_flights
 from labkit.errors import LabkitError, NotConnected, ServerError
-from labkit.servers import RabbitServer, start_rabbitmq
+from labkit.servers import RabbitServer, find_rabbitmq, start_rabbitmq
 from labkit.topology import Topology
 
 if TYPE_CHECKING:
     from labkit.brokers.rabbitmq.broker import RabbitBroker
 
-HOW_TO_GET_PIKA = 'Install pika, which speaks to RabbitMQ: pip install "labkit[rabbitmq]".'
+HOW_TO_GET_PIKA = 'Install pika, which speaks to RabbitMQ: pip install "messaging-lab[rabbitmq]".'
 SKIPPED = "Skipped: this cell needs RabbitMQ."
+NO_NODE = "Skipped: this cell restarts a RabbitMQ of its own, and none is installed here."
 
 _IN_VHOST = re.compile(" in vhost '[^']*'")
 _AMQP = ("amqp://", "amqps://")
@@ -170,7 +172,9 @@ def depth(channel: Any, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).method.message_count)
 
 
-def take(channel: Any, queue: str, timeout: float = _DEADLINE_S) -> tuple[Any, Any, bytes]:
+def take(
+    channel: Any, queue: str, timeout: float = _DEADLINE_S, *, auto_ack: bool = False
+) -> tuple[Any, Any, bytes]:
     """The next message (method, properties, body), waited for: basic.get until there is one.
 
     Raises:
@@ -178,11 +182,41 @@ def take(channel: Any, queue: str, timeout: float = _DEADLINE_S) -> tuple[Any, A
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        method, properties, body = channel.basic_get(queue)
+        method, properties, body = channel.basic_get(queue, auto_ack=auto_ack)
         if method is not None:
             return method, properties, body
         channel.connection.sleep(_STEP_S)
     raise TimeoutError(f"No message in {queue!r} within {timeout:g} s.")
+
+
+def flight_keys() -> list[tuple[str, dict[str, str]]]:
+    """Of each flight of the day what a publisher says: a routing key, and the same as headers.
+
+    ("cancelled.LGA.BOS", {"what": "cancelled", "from": "LGA", "to": "BOS"})
+    """
+    found = []
+    for one in load_flights():
+        what = "cancelled" if one.cancelled else "departed"
+        headers = {"what": what, "from": one.origin, "to": one.destination}
+        found.append((".".join(headers.values()), headers))
+    return found
+
+
+def on_own_node(act: Callable[[RabbitServer], object]) -> None:
+    """Do this with a node that may be switched off, and end it; say so where none can be started.
+
+    A lesson may run on a broker elsewhere, which is nobody's to restart.
+    """
+    if find_rabbitmq() is None:
+        print(NO_NODE)
+        return
+    with start_rabbitmq() as node:
+        act(node)
+
+
+def times_back(properties: Any) -> int:
+    """How often a message came back to its quorum queue, from its header x-delivery-count."""
+    return int((properties.headers or {}).get("x-delivery-count", 0))
 
 
 def deaths(properties: Any) -> dict[str, int]:

@@ -192,8 +192,8 @@ class Histogram:
             LabkitError: the library is not installed.
         """
         try:
-            from hdrh.histogram import HdrHistogram  # type: ignore[import-not-found, unused-ignore]
-            from hdrh.log import HistogramLogWriter  # type: ignore[import-not-found, unused-ignore]
+            from hdrh.histogram import HdrHistogram  # type: ignore
+            from hdrh.log import HistogramLogWriter  # type: ignore
         except ImportError:
             raise LabkitError(
                 "HdrHistogram's log format needs its library: pip install 'messaging-lab[formats]'."

@@ -83,7 +83,7 @@ def routing(
     top = 30.0 + len(title_lines(headline)) * line_height(TITLE)
     layout = RoutingLayout(topology, routed, top)
     notes = _notes(layout)
-    alt = " ".join([headline, *_told(topology, routed), *notes])
+    alt = " ".join([f"{headline}.", *_told(topology, routed), *notes])
     canvas = Canvas(layout.bottom + MARGIN + 15 * len(notes), headline=headline, alt_text=alt)
     for edge in layout.edges:
         _draw_edge(canvas, edge)
@@ -112,9 +112,14 @@ def _finding(topology: Topology, messages: list[Message]) -> str:
     copies = sum(len(one.route.queues) for one in messages)
     sent = plural(len(messages), "message")
     if not lost:
-        return f"{sent} become {plural(copies, 'copy', 'copies')}, one in each queue that is bound"
+        become = "becomes" if len(messages) == 1 else "become"
+        found = plural(copies, "copy", "copies")
+        return f"{sent} {become} {found}: no queue gets the same one twice"
     if len(lost) == 1:
-        return f"Of {sent}, {lost[0].text!r} fits no binding and reaches nobody"
+        [one] = lost
+        namesakes = sum(other.text == one.text for other in messages) > 1
+        which = f"number {messages.index(one) + 1} ({one.text})" if namesakes else repr(one.text)
+        return f"Of {sent}, {which} fits no binding and reaches nobody"
     return f"Of {sent}, {len(lost)} fit no binding and reach nobody"
 
 

@@ -129,6 +129,28 @@ class TestQuorumQueues(OnQueues, QueueContract):
         queue.put("kept")
         assert queue.depth().ready == 1
 
+    def test_a_dead_letter_needs_its_queue_and_makes_it(
+        self, lab: QueueBroker, queue: WorkQueue, server: RabbitServer
+    ) -> None:
+        queue.put("B6 739", id="t")
+        with pika.BlockingConnection(pika.URLParameters(server.url)) as connection:
+            connection.channel().queue_delete(f"{lab.namespace}rebooking.dead")
+        with Worker(queue, lambda _: Reject("no seat"), name="ada") as ada:
+            ada.run_one()
+        assert [letter.id for letter in queue.dead_letters()] == ["t"]
+
+    def test_the_commands_name_the_queue_that_it_was(
+        self, lab: QueueBroker, queue: WorkQueue
+    ) -> None:
+        queue.put("now", priority="high")
+        queue.put("any time")
+        with Worker(queue, nothing, name="ada", prefetch=2) as ada:
+            ada.run()
+        shown = [str(line) for line in str(lab.commands(200)).splitlines() if "<take>" in str(line)]
+        named = [f"queue='{lab.namespace}rebooking{end}'" for end in (".high", "")]
+        assert len(shown) == 2
+        assert all(name in line for name, line in zip(named, shown, strict=True))
+
     def test_what_is_put_survives_a_restart_of_the_lab(
         self, lab: QueueBroker, queue: WorkQueue, server: RabbitServer
     ) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pika
 import pytest
 from contract.rabbit_peer import management
-from contract.real_server import OnRabbitMQ
+from contract.real_server import OnRabbitMQ, own_namespace
 from contract.request_reply_contract import RequestReplyContract, double
 from helpers import eventually
 
 import labkit
 from labkit import Requester, Responder
 from labkit.broker import ReplyBroker
-from labkit.errors import NoResponder, NotSupported
+from labkit.errors import ConfigurationError, NoResponder, NotSupported
 from labkit.servers import RabbitServer
 
 
@@ -60,3 +63,44 @@ class TestRabbitMQ(OnRabbitMQ, RequestReplyContract):
     def test_streams_are_absent_and_that_is_said(self, lab: ReplyBroker) -> None:
         with pytest.raises(NotSupported, match="no streams"):
             lab.open_stream("flights")
+
+
+class TestDirectReplyTo(OnRabbitMQ, RequestReplyContract):
+    """The same promises without a queue for the inbox."""
+
+    @pytest.fixture
+    def lab(self, server: RabbitServer) -> Iterator[Any]:
+        url = f"{server.url}?replies=direct"
+        with labkit.connect(url, namespace=own_namespace(), timeout=20, connect_timeout=20) as lab:
+            yield lab
+
+    def test_an_inbox_is_no_queue(self, lab: ReplyBroker, server: RabbitServer) -> None:
+        with Requester(lab), Responder(lab, "seats", double):
+            names = {row["name"] for row in management(server, "/api/queues")}
+            assert not any(name.startswith(f"{lab.namespace}labkit.inbox") for name in names)
+
+    def test_askers_in_both_ways_have_one_responder(
+        self, lab: ReplyBroker, server: RabbitServer
+    ) -> None:
+        with (
+            labkit.connect(server.url, namespace=lab.namespace, connect_timeout=20) as other,
+            Responder(other, "seats", double) as desk,
+            Requester(lab) as direct,
+            Requester(other) as queued,
+        ):
+            desk.start()
+            assert direct.request("seats", 2, timeout=20).content == 4
+            assert queued.request("seats", 3, timeout=20).content == 6
+
+    def test_a_plain_client_replies_to_the_address(
+        self, lab: ReplyBroker, server: RabbitServer
+    ) -> None:
+        inbox = lab.open_inbox(60)
+        with pika.BlockingConnection(pika.URLParameters(server.url)) as connection:
+            connection.channel().basic_publish("", inbox.address, b"plain answer")
+            assert inbox.poll(1, 10) == [b"plain answer"]
+        inbox.close()
+
+    def test_a_way_that_there_is_not_is_told(self, server: RabbitServer) -> None:
+        with pytest.raises(ConfigurationError, match="replies=direct or"):
+            labkit.connect(f"{server.url}?replies=carrier-pigeon")

@@ -113,6 +113,13 @@ def test_publishing_to_an_exchange_that_is_not_there_is_told(
         lab.publish("fine", b"")  # the next channel is a new one
 
 
+def test_a_name_that_nobody_may_use_is_told(rabbitmq_server: RabbitServer) -> None:
+    with labkit.connect(rabbitmq_server.url, connect_timeout=20) as lab:
+        with pytest.raises(BrokerRefused, match="403 ACCESS_REFUSED: this user may not do that"):
+            lab.declare(Topology((), (Queue("amq.mine"),)))
+        lab.ping()
+
+
 def test_declaring_with_another_kind_is_told(rabbitmq_server: RabbitServer) -> None:
     space = f"{secrets.token_hex(4)}:"
     with labkit.connect(rabbitmq_server.url, namespace=space, connect_timeout=20) as lab:

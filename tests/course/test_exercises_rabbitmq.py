@@ -43,6 +43,7 @@ def test_bind_board() -> None:
             (lambda: [Binding("desks", "board", "#")], "cannot be declared"),
             (bound(*board), "No binding leads to the queue 'coast'"),
             (bound(*board[:1], *coast), "does not reach the queue 'board'"),
+            (bound(("board", "#.JFK"), *coast), "arrived.LAX.JFK reaches the queue 'board'"),
             (bound(("board", "*.JFK.*"), *coast), "reaches the queue 'board', and should not"),
             (bound(*board, *coast[:1]), "does not reach the queue 'coast'"),
             (bound(*board, ("coast", "#")), "reaches the queue 'coast', and should not"),
@@ -79,6 +80,15 @@ def test_publish_safely() -> None:
         channel.queue_declare(queue, durable=True)
         return lets_it_out(channel, queue, body)
 
+    def asks_first(channel, queue, body):
+        channel.confirm_delivery()
+        try:
+            channel.queue_declare(queue, passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+        channel.basic_publish("", queue, body, PERSISTENT)
+        return True
+
     def confirms_too_late(channel, queue, body):
         channel.basic_publish("", queue, body, PERSISTENT, mandatory=True)
         channel.confirm_delivery()
@@ -97,6 +107,7 @@ def test_publish_safely() -> None:
             (publisher(mandatory=False), "the message is lost, and you return True"),
             (lets_it_out, "raises UnroutableError"),
             (declares, "You declared the queue"),
+            (asks_first, "it may go in between"),
         ],
     )
     assert "did not ask for confirms" in lab09.check_publish_safely(confirms_too_late).text
@@ -145,6 +156,21 @@ def test_work_fairly() -> None:
         channel.basic_qos(prefetch_count=1)
         channel.basic_consume(queue, on_task)
 
+    def never_returns(channel, queue, handler):
+        worker()(channel, queue, handler)
+        channel.start_consuming()
+
+    def loops(channel, queue, handler):
+        channel.basic_qos(prefetch_count=1)
+        for method, _properties, body in channel.consume(queue):
+            handler(body)
+            channel.basic_ack(method.delivery_tag)
+
+    def takes(channel, queue, handler):
+        while True:
+            _method, _properties, body = channel.basic_get(queue, auto_ack=True)
+            handler(body)
+
     def requeues(channel, queue, handler):
         def on_task(channel, method, _properties, body):
             try:
@@ -171,9 +197,37 @@ def test_work_fairly() -> None:
             (wrong_argument, "handler was given"),
             (worker(after=False), "not acknowledged"),
             (in_a_finally, "its task is gone"),
+            (never_returns, "start_consuming() never returns"),
+            (loops, "a loop without an end"),
+            (takes, "nobody is subscribed"),
         ],
     )
-    assert not lab09.check_work_fairly(worker(before=True, after=False)).passed
+    too_early = lab09.check_work_fairly(worker(before=True, after=False))
+    assert "of the other five still waited" in too_early.text
+
+
+def test_a_third_hint_goes_further_than_the_second() -> None:
+    def everything_from_jfk() -> Any:
+        keys = [("board", "*.JFK.*"), ("coast", "*.*.LAX"), ("coast", "*.*.SFO")]
+        return [Binding("flights", queue, key) for queue, key in keys]
+
+    assert "too generous" in lab09.check_bind_board(everything_from_jfk, hint=2).text
+    assert "several bindings" in lab09.check_bind_board(everything_from_jfk, hint=3).text
+
+
+def test_keys_and_headers_of_the_day_say_the_same() -> None:
+    flights = rabbitmq_lesson.flight_keys()
+    assert len(flights) == 979
+    assert ("cancelled.LGA.BOS", {"what": "cancelled", "from": "LGA", "to": "BOS"}) in flights
+    assert sum(headers["what"] == "cancelled" for _, headers in flights) == 180
+
+
+def test_where_no_node_can_be_started_a_restart_is_skipped_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rabbitmq_lesson, "find_rabbitmq", lambda: None)
+    rabbitmq_lesson.on_own_node(lambda _: pytest.fail("There is no node to do this with."))
+    assert capsys.readouterr().out == rabbitmq_lesson.NO_NODE + "\n"
 
 
 def test_without_a_lesson_a_check_says_what_it_needs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pika
 import psutil
 import pytest
 import queue_handlers
@@ -22,9 +24,26 @@ from conftest import start_rabbitmq_or_skip
 from helpers import eventually
 
 import labkit
-from labkit import Backoff, NewTask, Subscriber, Task, Worker, WorkerPool, WorkQueue
+from labkit import (
+    Backoff,
+    NewTask,
+    Requester,
+    Responder,
+    Subscriber,
+    Task,
+    Worker,
+    WorkerPool,
+    WorkQueue,
+)
 from labkit.broker import Depth, Gap, Received
-from labkit.errors import BatchError, BrokerUnavailable, NotConnected, ServerError
+from labkit.errors import (
+    BatchError,
+    BrokerUnavailable,
+    NoResponder,
+    NotConnected,
+    RequestTimeout,
+    ServerError,
+)
 from labkit.servers import RabbitServer
 
 BACKOFF = Backoff(first=0.05, cap=0.5)
@@ -193,30 +212,37 @@ def test_an_alarm_blocks_publishers_visibly_and_they_go_on(server: RabbitServer,
     assert lab.blocked is None
     server.control("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
-        done = threading.Event()
+        done = threading.Semaphore(0)
+        big = ["x" * 200_000] * 60  # more than the line itself holds
         # one that is on the line makes the broker say that it reads no more
-        thread = threading.Thread(target=lambda: (queue.put("during"), done.set()), daemon=True)
-        thread.start()
+        one = threading.Thread(target=lambda: (queue.put("during"), done.release()), daemon=True)
+        one.start()
         eventually(lambda: lab.blocked == "low on memory")
+        many = threading.Thread(target=lambda: (queue.put_many(big), done.release()), daemon=True)
+        many.start()
         assert "publishers blocked: low on memory" in repr(lab)
-        assert not done.is_set()
+        assert not done.acquire(blocking=False)
         with Worker(queue, lambda _: None, name="ada") as ada:  # consuming goes on
             assert ada.run_one(timeout=20) is not None
-        assert not done.is_set()
+        assert not done.acquire(blocking=False)
     finally:
         server.control("set_vm_memory_high_watermark", "absolute", "512MB")
-    assert done.wait(60)
-    thread.join(10)
+    assert done.acquire(timeout=60)
+    assert done.acquire(timeout=60)
     assert lab.blocked is None
-    assert queue.depth().ready == 1
+    assert queue.depth().ready == 61
 
 
 def test_a_killed_node_is_a_gap_and_the_subscription_comes_back(
     server: RabbitServer, lab: Any
 ) -> None:
+    """So does who asks, and who answers."""
     subscription = lab.open_subscription()
     subscription.add("news")
     subscription.add("flights.*", pattern=True)
+    desk = Responder(lab, "seats", lambda request: request.content).connect().start()
+    gate = Requester(lab).connect()
+    assert gate.request("seats", "12A", timeout=20).content == "12A"
     server.kill()
     first = eventually(lambda: subscription.poll(0.1))
     assert isinstance(first, Gap)
@@ -235,17 +261,29 @@ def test_a_killed_node_is_a_gap_and_the_subscription_comes_back(
     )
     subscription.close()
 
+    def asked() -> bool:
+        with contextlib.suppress(NoResponder, RequestTimeout, BrokerUnavailable):
+            return gate.request("seats", "12B", timeout=0.5).content == "12B"
+        return False
+
+    eventually(asked)
+    gate.disconnect()
+    desk.disconnect()
+
 
 def test_a_long_handler_keeps_its_connection(server: RabbitServer) -> None:
-    """Heartbeats are answered beside the work: a client that did not would be cut off in 4 s."""
-    with labkit.connect(
-        server.start().url + "?heartbeat=2", namespace="long:", timeout=30, connect_timeout=20
-    ) as lab:
+    """Heartbeats are answered beside the work. A plain client that works as long is cut off."""
+    url = server.start().url + "?heartbeat=1"
+    plain = pika.BlockingConnection(pika.URLParameters(url))
+    with labkit.connect(url, namespace="long:", timeout=30, connect_timeout=20) as lab:
         queue = WorkQueue(lab, "rebooking")
         queue.put("long")
 
-        def busy(_: Task) -> None:
-            until = time.monotonic() + 7
+        attempts = []
+
+        def busy(task: Task) -> None:
+            attempts.append(task.attempt)
+            until = time.monotonic() + 4
             while time.monotonic() < until:
                 sum(range(1000))
 
@@ -254,6 +292,9 @@ def test_a_long_handler_keeps_its_connection(server: RabbitServer) -> None:
         assert outcome is not None
         assert outcome.what == "done"
         assert queue.depth() == Depth(0, 0, 0, 0)
+    assert attempts == [1]
+    with pytest.raises(pika.exceptions.AMQPError):
+        plain.channel()
 
 
 def test_a_subscriber_and_a_worker_end_with_their_lab(server: RabbitServer) -> None:

@@ -46,11 +46,17 @@ def test_the_title_says_who_reaches_nobody() -> None:
     assert "dropped" in gids(figure)
 
 
+def test_of_two_messages_that_are_called_the_same_the_title_numbers_the_lost_one() -> None:
+    lost, kept = ("flights", "baggage.lost"), ("urgent", "baggage.lost")
+    told = routing(AIRPORT, [kept, lost]).headline
+    assert told == "Of 2 messages, number 2 (baggage.lost) fits no binding and reaches nobody"
+
+
 def test_each_message_has_its_way_and_each_queue_says_what_it_gets() -> None:
     figure = routing(
         AIRPORT, [("flights", "flight.JFK.landed"), Published("flights", "flight.JFK.cancelled")]
     )
-    assert figure.headline == "2 messages become 4 copies, one in each queue that is bound"
+    assert figure.headline == "2 messages become 4 copies: no queue gets the same one twice"
     said = texts(figure, "queue")
     assert {"gets 1, 2", "gets 2"} <= set(said)
     assert said.count("gets 2") == 2

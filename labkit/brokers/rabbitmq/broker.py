@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-import pika
-
 from labkit.broker import (
     BrokerStream,
     Capabilities,
@@ -16,10 +14,11 @@ from labkit.broker import (
     QueueOptions,
     Receipt,
 )
-from labkit.brokers.rabbitmq import declaring, publishing, pubsub, reply
+from labkit.brokers.rabbitmq import declaring, inboxes, publishing, pubsub, reply
 from labkit.brokers.rabbitmq.capabilities import NO_STREAMS, capabilities
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.hands import Hands
+from labkit.brokers.rabbitmq.native import NativeConnection
 from labkit.brokers.rabbitmq.queue import RabbitQueue
 from labkit.clock import Clock
 from labkit.errors import NotSupported
@@ -48,7 +47,7 @@ class RabbitBroker:
     def __init__(self, core: Core, *, on_close: Callable[[], None] | None = None) -> None:
         self._core = core
         self._on_close = on_close
-        self._native: pika.BlockingConnection | None = None
+        self._native: NativeConnection | None = None
         self._hands: dict[str, Hands] = {}
         self._lock = threading.Lock()
         server = core.line("consuming").server
@@ -77,11 +76,16 @@ class RabbitBroker:
 
     @property
     def native(self) -> Any:
-        """pika's own: a `BlockingConnection` to the same broker, for the thread that asks first."""
+        """pika's own: a `BlockingConnection` to the same broker, for the thread that asks first.
+
+        A namespace is labkit's, and pika knows nothing of it: what labkit calls "work" is
+        `f"{lab.namespace}work"` here, and a queue that is declared here under a plain name is one
+        that all labs share. labkit reaches it with `connect(…, namespace="")`.
+        """
         with self._lock:
-            if self._native is None or not self._native.is_open:
+            if self._native is None or not self._native.usable:
                 self._core.require_open()
-                self._native = pika.BlockingConnection(self._core.parameters)
+                self._native = NativeConnection(self._core.parameters)
             return self._native
 
     @property
@@ -140,9 +144,12 @@ class RabbitBroker:
         given = {name: getattr(options, name) for name in names}
         return Handover("labkit.connection:connect", {"url": self._core.address, **given})
 
-    def open_inbox(self, life: float) -> reply.RabbitInbox:  # noqa: ARG002
-        """An exclusive queue for replies; it goes with the connection, whatever its `life`."""
-        return reply.RabbitInbox(self._core)
+    def open_inbox(self, life: float) -> inboxes.QueueInbox | inboxes.DirectInbox:  # noqa: ARG002
+        """An exclusive queue for replies, or direct reply-to (`amqp://…?replies=direct`).
+
+        Both go with the connection, whatever its `life`.
+        """
+        return inboxes.open_inbox(self._core)
 
     def open_service(self, name: str, responder: str, presence: float) -> reply.RabbitService:
         """A consumer of the service's queue."""
@@ -150,8 +157,8 @@ class RabbitBroker:
         return reply.RabbitService(self._core, name, presence)
 
     def send_reply(self, address: str, body: bytes) -> bool:
-        """Publish to an inbox; False if it came back: the inbox is gone."""
-        return reply.send_reply(self._core, address, body)
+        """Publish to an inbox; False: it is gone."""
+        return inboxes.send_reply(self._core, address, body)
 
     def declare(self, topology: Topology) -> None:
         """Declare exchanges, queues and bindings, all durable; what is there already stays.
@@ -195,8 +202,8 @@ class RabbitBroker:
         try:
             native, self._native = self._native, None
             self._core.close()
-            if native is not None and native.is_open:
-                native.close()
+            if native is not None:
+                native.let_go()
         finally:
             if self._on_close is not None:
                 self._on_close()

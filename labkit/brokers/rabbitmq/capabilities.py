@@ -105,7 +105,8 @@ _ROWS = (
     (
         "request/reply",
         _NATIVE,
-        "AMQP has reply_to: a queue for a service, an exclusive queue for an inbox.",
+        "AMQP has reply_to: a queue for a service, and for an inbox an exclusive queue, or none "
+        "(direct reply-to: amqp://…?replies=direct).",
     ),
     (
         "nobody serves, known at once",
@@ -120,7 +121,7 @@ _ROWS = (
     (
         "closed inbox known",
         _NATIVE,
-        "A mandatory reply to a queue that is gone comes back.",
+        "A mandatory reply to a queue that is gone comes back; before a direct one labkit asks.",
     ),
     (
         "responder count",

@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 import pika
+from pika import frame, spec
 
 from labkit.brokers.rabbitmq import words
 from labkit.brokers.rabbitmq.line import Line
@@ -39,6 +40,7 @@ class Channel:
         self.line = line
         self.lost: str | None = None
         self.error: BrokerRefused | None = None
+        self.ended = False
         self.native: Any = None
         self.sweeps = False
         self.prefetch = 0
@@ -84,6 +86,36 @@ class Channel:
         with contextlib.suppress(BrokerUnavailable):
             self.line.post(begin)
 
+    def write(self, act: Callable[[], None]) -> None:
+        """Do something that does nothing but `line.write`, and do not wait.
+
+        At once, in this thread, where it may be; nobody else writes meanwhile.
+
+        Raises:
+            BrokerUnavailable: the connection is gone; it will not be done.
+        """
+
+        def go() -> None:
+            with self.line.wire.guard:
+                act()
+
+        if self.line.wire.open:
+            go()
+        else:
+            self.line.post(go)
+
+    def acknowledge(self, *tags: int, multiple: bool = False) -> None:
+        """basic.ack; nothing if the channel is gone, and the messages with it."""
+        number = self.native.channel_number
+        acks = [frame.Method(number, spec.Basic.Ack(tag, multiple)).marshal() for tag in tags]
+
+        def act() -> None:
+            if self.lost is None and not self.ended:
+                self.line.write(b"".join(acks))
+
+        with contextlib.suppress(BrokerUnavailable):
+            self.write(act)
+
     def close(self) -> None:
         """Close it; what was delivered and not acknowledged goes back to its queue."""
         if self.lost is None:
@@ -112,6 +144,7 @@ class Channel:
 
         def opened(channel: Any) -> None:
             self.native = channel
+            self._see_the_end(channel)
             channel.add_on_close_callback(self._on_close)
             if self._setup is not None:
                 self._setup(channel)
@@ -121,6 +154,20 @@ class Channel:
             self.line.connection.channel(on_open_callback=opened)
         except Exception as error:
             self._fail(words.reason(error), BrokerUnavailable(words.reason(error)))
+
+    def _see_the_end(self, native: Any) -> None:
+        """What is written behind a channel's end would be a mistake that ends the connection."""
+        send = native._send_method
+
+        def watched(method: Any, *content: Any) -> None:
+            if isinstance(method, spec.Channel.Close | spec.Channel.CloseOk):
+                with self.line.wire.guard:
+                    self.ended = True
+                    send(method, *content)
+            else:
+                send(method, *content)
+
+        native._send_method = watched
 
     def _on_close(self, _: Any, error: BaseException) -> None:
         self.line.detach(self)

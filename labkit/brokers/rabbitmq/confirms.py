@@ -167,9 +167,13 @@ class _ConfirmChannel(Channel):
         self._next = 1
         self._open: dict[int, tuple[Batch, int, Outgoing]] = {}
         self._methods: dict[tuple[str, str, bool], bytes] = {}
-        super().__init__(line, patience, on_lost=lambda _: self._lose())
+        super().__init__(
+            line,
+            patience,
+            on_lost=lambda _: self._lose(),
+            setup=lambda native: native.add_on_return_callback(self._returned),
+        )
         self.ask(lambda native, done: native.confirm_delivery(self._answered, callback=done))
-        self.tell(lambda native: native.add_on_return_callback(self._returned))
 
     def publish(self, batch: Batch, items: Sequence[Outgoing], chunk: range) -> None:
         """Hand a part of a batch to the connection's thread, ready to be written in one go."""
@@ -178,21 +182,22 @@ class _ConfirmChannel(Channel):
             batch.open += len(chunk)
 
         def go() -> None:
+            alive = self.lost is None and not self.ended
             for index in chunk:
-                if self.lost is not None:
+                if alive:
+                    batch.fates[index] = Fate.UNKNOWN
+                    self._open[self._next] = (batch, index, items[index])
+                    self._next += 1
+                else:
                     self._settle_one(batch, index, Fate.UNSENT)
-                    continue
-                batch.fates[index] = Fate.UNKNOWN
-                self._open[self._next] = (batch, index, items[index])
-                self._next += 1
-            if self.lost is None:
+            if alive:
                 try:
                     self.line.write(data)
                 except Exception as error:  # the connection breaks under us
                     self.connection_lost(words.reason(error))
 
         try:
-            self.line.post(go)
+            self.write(go)
         except BrokerUnavailable:
             for index in chunk:
                 self._settle_one(batch, index, Fate.UNSENT)
@@ -221,11 +226,10 @@ class _ConfirmChannel(Channel):
         method = answer.method
         fate = Fate.CONFIRMED if method.NAME == "Basic.Ack" else Fate.REFUSED
         tag = method.delivery_tag
-        if not method.multiple:
-            self._answer(tag, fate)
-            return
-        for one in [number for number in self._open if number <= tag]:
-            self._answer(one, fate)
+        with self.line.wire.guard:
+            those = [number for number in self._open if number <= tag] if method.multiple else [tag]
+            for one in those:
+                self._answer(one, fate)
 
     def _answer(self, tag: int, fate: Fate) -> None:
         waiting = self._open.pop(tag, None)
@@ -238,14 +242,16 @@ class _ConfirmChannel(Channel):
     def _returned(self, _: Any, method: Any, __: Any, body: bytes) -> None:
         """They come back in the order in which they were published, before their ack."""
         where = (method.exchange, method.routing_key)
-        for batch, index, item in self._open.values():
-            same = (item.exchange, item.key) == where and item.body == body
-            if same and batch.fates[index] is not Fate.RETURNED:
-                batch.fates[index] = Fate.RETURNED
-                return
+        with self.line.wire.guard:
+            for batch, index, item in self._open.values():
+                same = (item.exchange, item.key) == where and item.body == body
+                if same and batch.fates[index] is not Fate.RETURNED:
+                    batch.fates[index] = Fate.RETURNED
+                    return
 
     def _lose(self) -> None:
-        waiting, self._open = self._open, {}
+        with self.line.wire.guard:
+            waiting, self._open = self._open, {}
         for batch, index, _ in waiting.values():
             self._settle_one(batch, index, batch.fates[index])  # UNKNOWN, or RETURNED already
 

@@ -37,7 +37,8 @@ class Core:
         self.options = options
         self.address = url
         self.url = redact(url)
-        self.parameters = _parameters(url, options)
+        plain, self.direct_replies = _direct_replies(url)
+        self.parameters = _parameters(plain, options)
         self.closed = False
         self._log: deque[str] = deque(maxlen=COMMANDS_KEPT)
         self._lines: dict[str, Line | None] = {"publishing": None, "consuming": None}
@@ -46,6 +47,7 @@ class Core:
         self._admin: Channel | None = None
         self._admin_lock = threading.RLock()
         self.confirms = Confirms(lambda: self.line("publishing"), options.timeout)
+        self._daring = Confirms(lambda: self.line("publishing"), options.timeout)
 
     @property
     def namespace(self) -> str:
@@ -100,8 +102,13 @@ class Core:
 
         return self.ask(start)
 
-    def send(self, items: Sequence[Outgoing]) -> Batch:
-        """Publish with confirms."""
+    def send(self, items: Sequence[Outgoing], *, daring: bool = False) -> Batch:
+        """Publish with confirms.
+
+        Args:
+            daring: to an exchange that may not be there: RabbitMQ would close the channel, and
+                with it what others have on their way, so it is one of its own.
+        """
         self.require_open()
         for item in items[:1] if len(items) > 20 else items:
             self.log(
@@ -112,7 +119,7 @@ class Core:
             )
         if len(items) > 20:
             self.log(f"… {len(items) - 1:,} more, then one wait for all confirms")
-        return self.confirms.send(items)
+        return (self._daring if daring else self.confirms).send(items)
 
     def declare_exchange(self, name: str, kind: str, *, auto_delete: bool = False) -> None:
         """A durable exchange, once for each connection."""
@@ -186,6 +193,18 @@ def _short(value: Any) -> str:
         return f"<{len(value):,} bytes>"
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _direct_replies(url: str) -> tuple[str, bool]:
+    """The URL without what is only for labkit, and whether it asks for direct reply-to."""
+    front, mark, query = url.partition("?")
+    pairs = query.split("&") if mark else []
+    ours = [pair for pair in pairs if pair.startswith("replies=")]
+    wrong = [pair for pair in ours if pair not in ("replies=direct", "replies=queue")]
+    if wrong:
+        raise ConfigurationError(f"?replies=direct or ?replies=queue (the default), got {wrong[0]}")
+    others = "&".join(pair for pair in pairs if pair not in ours)
+    return f"{front}?{others}" if others else front, "replies=direct" in ours
 
 
 def _parameters(url: str, options: Options) -> pika.ConnectionParameters:

@@ -65,7 +65,7 @@ def publish_to(
     name = core.namespace + exchange if exchange else exchange
     routing_key = key if exchange else core.namespace + key
     properties = pika.BasicProperties(delivery_mode=2, headers=dict(headers or {}) or None)
-    batch = core.send([Outgoing(name, routing_key, body, properties, mandatory)])
+    batch = core.send([Outgoing(name, routing_key, body, properties, mandatory)], daring=True)
     if batch.broken:
         raise batch.failure(core.url)
     if batch.fates[0] is Fate.RETURNED:

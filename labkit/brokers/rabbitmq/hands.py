@@ -91,15 +91,10 @@ class Hand:
         if channel is None or not numbers:
             return
         together = all(number > numbers[-1] for number in others)
-
-        def acknowledge(native: Any) -> None:
-            if together:
-                native.basic_ack(numbers[-1], multiple=True)
-                return
-            for number in numbers:
-                native.basic_ack(number)
-
-        channel.tell(acknowledge)
+        if together:
+            channel.acknowledge(numbers[-1], multiple=True)
+        else:
+            channel.acknowledge(*numbers)
 
     def look(self, queues: tuple[str, ...], count: int) -> list[Delivery]:
         """What is there now, from the first queue first."""

@@ -98,6 +98,7 @@ class Layout:
         """Tasks expire there, and go on; RabbitMQ keeps them until they have arrived."""
         return {
             "x-queue-type": "quorum",
+            "x-delivery-limit": NO_LIMIT,
             "x-message-ttl": milliseconds,
             "x-dead-letter-exchange": self.due,
             "x-dead-letter-strategy": "at-least-once",

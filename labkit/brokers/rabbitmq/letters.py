@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.broker import DeadItem
 from labkit.brokers.rabbitmq.channel import Channel
-from labkit.brokers.rabbitmq.confirms import Outgoing
+from labkit.brokers.rabbitmq.confirms import Fate, Outgoing
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.shelves import Shelves
 from labkit.brokers.rabbitmq.sweep import begin_consuming
@@ -20,6 +20,7 @@ from labkit.brokers.rabbitmq.task_message import (
     TaskMessage,
     dead_item,
 )
+from labkit.errors import BrokerRefused
 
 _MOST_AT_ONCE = 10_000
 _QUIET_S = 1.0
@@ -53,9 +54,11 @@ class Letters:
             )
             for task in tasks
         ]
-        batch = self._core.send(items)
+        batch = self._shelves.send(items)
         if batch.broken:
             raise batch.failure(self._core.url)
+        if batch.having(Fate.REFUSED):
+            raise BrokerRefused("RabbitMQ refused a dead letter (basic.nack); its log says why.")
 
     def read(self, limit: int) -> list[DeadItem]:
         """The oldest ones. While they are looked at, nobody else sees them."""

@@ -2,7 +2,8 @@
 
 pika's connections belong to one thread. So each connection here has a thread of its own, which does
 nothing but serve it: heartbeats are answered however long a handler takes, and whatever other
-threads want is handed to it (`add_callback_threadsafe`) and waited for.
+threads want is handed to it (`add_callback_threadsafe`) and waited for. Only messages and
+acknowledgements are written by whoever has them (`Wire`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
 from labkit.brokers.rabbitmq import words
+from labkit.brokers.rabbitmq.wire import Wire
 from labkit.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Line:
         lost: why it broke; None while it is open.
         blocked: why the broker does not read what we publish (an alarm); None while it does.
         server: what the broker says of itself.
+        wire: the way out, for those who need not wait for the thread.
 
     Raises:
         BrokerUnavailable: no broker there, or it refuses us.
@@ -51,6 +54,7 @@ class Line:
         self._url = url
         self._parameters = parameters
         self._lock = threading.Lock()
+        self.wire = Wire()
         self._channels: set[Channel] = set()
         self._connection: SelectConnection | None = None
         self._loop = IOLoop()
@@ -101,7 +105,10 @@ class Line:
         return self._connection
 
     def write(self, data: bytes) -> None:
-        """In the thread: send marshalled frames now, and not only when the loop comes round."""
+        """Send marshalled frames now; from any thread while `wire.open`, else in the thread."""
+        if self.wire.open:
+            self.wire.send(data)
+            return
         connection = self.connection
         connection._output_marshaled_frames([data])
         transport = connection._transport
@@ -135,6 +142,7 @@ class Line:
 
     def _on_open(self, connection: Any) -> None:
         self.server = dict(connection.server_properties)
+        self.wire.take(connection._transport, self._loop.add_callback_threadsafe)
         connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.add_on_connection_unblocked_callback(lambda *_: setattr(self, "blocked", None))
         self._opened.set_result(None)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pika
 
-from labkit import channels as naming
-from labkit.broker import Gap, Mark, Polled, Received, Unsubscribed
+from labkit.broker import Gap, Mark, Polled, Unsubscribed
+from labkit.brokers.rabbitmq.arrivals import PREFETCH, Arrivals, Name, matching
 from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.confirms import Fate, Outgoing
 from labkit.brokers.rabbitmq.core import HEARTBEAT_S, Core
@@ -20,14 +18,8 @@ from labkit.brokers.rabbitmq.names import binding_key, check_names
 from labkit.brokers.rabbitmq.publishing import exchange_of
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
-PREFETCH = 2_000
-"""Messages that the broker sends ahead of our acknowledgement; the others wait with it."""
-
 _LONGEST_WAIT_S = 0.25
 _MARK = "labkit.mark"
-
-Name = tuple[str, bool]
-"""A name, and whether it is a pattern."""
 
 
 @dataclass
@@ -49,10 +41,8 @@ class RabbitSubscription:
         self._names: dict[Name, int] = {}  # with the number of the last change
         self._changes = 0
         self._marks = 0
-        self._ready: deque[tuple[Polled | None, int]] = deque()
-        self._changed = threading.Condition()
-        self._unacknowledged = 0
-        self._heard_at = time.monotonic()
+        self._arrivals = Arrivals()
+        self._changed = self._arrivals.changed
         self._loss: _Loss | None = None
         self._closed = False
         self._channel: Channel | None = None
@@ -119,13 +109,13 @@ class RabbitSubscription:
                 return things
             if self._loss is not None:
                 self._recover(self._loss, max(0.0, min(left, _LONGEST_WAIT_S)))
-                if left <= 0 and not self._ready:
+                if left <= 0 and not self._arrivals:
                     return []
                 continue
             if left <= 0:
                 return []
             with self._changed:
-                if not self._ready and self._loss is None and not self._closed:
+                if not self._arrivals and self._loss is None and not self._closed:
                     self._changed.wait(min(left, _LONGEST_WAIT_S))
 
     def close(self) -> None:
@@ -210,7 +200,6 @@ class RabbitSubscription:
         channel.ask(lambda native, done: native.basic_qos(prefetch_count=PREFETCH, callback=done))
         for key in sorted({self._key(name) for name in self._names}):
             self._bind(key)
-        self._unacknowledged = 0
         self._core.log("basic.consume", queue=queue, prefetch=PREFETCH)
         channel.ask(
             lambda native, done: native.basic_consume(
@@ -220,30 +209,15 @@ class RabbitSubscription:
 
     def _arrived(self, channel: Channel, _: Any, method: Any, properties: Any, body: bytes) -> None:
         """In the connection's thread."""
-        self._heard_at = time.monotonic()
+        self._arrivals.heard_at = time.monotonic()
         things: list[Polled]
         if not method.exchange and properties.type == _MARK:
             things = self._read_note(body.decode())
         else:
-            things = self._matching(method.routing_key, body)
+            things = matching(tuple(self._names), method.routing_key, body)
         with self._changed:
-            if channel is not self._channel:
-                return
-            last = method.delivery_tag
-            for thing in things[:-1]:
-                self._ready.append((thing, 0))
-            self._ready.append((things[-1] if things else None, last))
-            self._changed.notify_all()
-
-    def _matching(self, channel: str, body: bytes) -> list[Polled]:
-        """One for each name and pattern that it matches, exactly."""
-        found: list[Polled] = []
-        for name, is_pattern in tuple(self._names):
-            if not is_pattern and name == channel:
-                found.append(Received(channel, body))
-            elif is_pattern and naming.matches(name, channel):
-                found.append(Received(channel, body, name))
-        return found
+            if channel is self._channel:
+                self._arrivals.add(things, method.delivery_tag)
 
     def _read_note(self, text: str) -> list[Polled]:
         if text.startswith("mark "):
@@ -254,27 +228,10 @@ class RabbitSubscription:
         return [Unsubscribed(name, bool(int(pattern)))]
 
     def _taken(self, limit: int) -> list[Polled]:
-        things: list[Polled] = []
-        seen = last = 0
-        with self._changed:
-            while self._ready and len(things) < limit:
-                thing, tag = self._ready.popleft()
-                if tag:
-                    seen, last = seen + 1, tag
-                if thing is None:
-                    continue
-                things.append(thing)
-                if type(thing) is not Received:
-                    break
-        self._unacknowledged += seen
+        things, last = self._arrivals.take(limit)
         channel = self._channel
-        if (
-            last
-            and channel is not None
-            and (self._unacknowledged >= PREFETCH // 4 or not self._ready)
-        ):
-            self._unacknowledged = 0
-            channel.tell(lambda native: native.basic_ack(last, multiple=True))
+        if last and channel is not None:
+            channel.acknowledge(last, multiple=True)
         return things
 
     def _require_open(self) -> None:
@@ -294,14 +251,11 @@ class RabbitSubscription:
                 channels=tuple(sorted({name for name, _ in self._names})),
                 started=self._core.options.clock.now(),
                 ended=None,
-                silent_s=min(now - self._heard_at, 2.0 * HEARTBEAT_S),
+                silent_s=min(now - self._arrivals.heard_at, 2.0 * HEARTBEAT_S),
                 reason=why,
             )
             self._loss = _Loss(gap, why, now)
-            self._ready = deque((thing, 0) for thing, _ in self._ready)  # their tags are void
-            if gap.channels:
-                self._ready.append((gap, 0))
-            self._changed.notify_all()
+            self._arrivals.lose(gap if gap.channels else None)
 
     def _recover(self, loss: _Loss, timeout: float) -> None:
         """Wait for the next attempt's time, at most `timeout`, then declare and bind anew."""
@@ -310,13 +264,11 @@ class RabbitSubscription:
             time.sleep(timeout)
             return
         time.sleep(max(0.0, pause))
-        with self._changed:
-            earlier, self._ready = self._ready, deque()
+        earlier = self._arrivals.set_aside()
         try:
             self._begin()
         except (BrokerUnavailable, BrokerRefused) as error:
-            with self._changed:
-                self._ready = earlier
+            self._arrivals.put_back(earlier)
             loss.reason = str(error)
             loss.attempts += 1
             wait = self._core.options.reconnect.wait(loss.attempts)
@@ -324,6 +276,5 @@ class RabbitSubscription:
             return
         with self._changed:
             self._loss = None
-            if loss.gap.channels:
-                earlier.append((replace(loss.gap, ended=self._core.options.clock.now()), 0))
-            self._ready.extendleft(reversed(earlier))
+            ended = replace(loss.gap, ended=self._core.options.clock.now())
+            self._arrivals.resume(earlier, ended if loss.gap.channels else None)

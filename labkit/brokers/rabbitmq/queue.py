@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from labkit.broker import (
@@ -54,9 +55,7 @@ class RabbitQueue:
         found = self._not_too_often(hand, found)
         if found:
             self.shelves.tell()
-            self._core.log(
-                "<take>: basic.consume", queue=queues[-1], prefetch=count, got=len(found)
-            )
+            self._log_taken(found)
         return found
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
@@ -172,6 +171,12 @@ class RabbitQueue:
         return {hand.worker: hand.until - now for hand in self.hands.all()}
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _log_taken(self, found: Sequence[Delivery]) -> None:
+        """From which of the queues, one a priority, it was."""
+        tasks = self.shelves.layout.tasks
+        for queue, count in Counter(tasks[delivery.priority] for delivery in found).items():
+            self._core.log("<take>: basic.consume", queue=queue, prefetch=count, got=count)
 
     def _in_flight(self) -> int:
         return sum(hand.count for hand in self.hands.all())

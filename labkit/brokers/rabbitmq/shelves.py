@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from labkit.broker import Depth, Priority, QueueItem, QueueOptions
 from labkit.brokers.rabbitmq.confirms import Batch, Fate, Outgoing
@@ -84,6 +84,32 @@ class Shelves:
             raise BrokerRefused("RabbitMQ refused the tasks (basic.nack); its log says why.")
         return accepted
 
+    def send(self, items: Sequence[Outgoing], renew: Callable[[], None] | None = None) -> Batch:
+        """Publish; what comes back, because somebody has deleted a queue, goes once more.
+
+        Args:
+            items: to queues that `declare` declares, or `renew`.
+            renew: declares what else there has to be.
+
+        Raises:
+            BrokerRefused: it comes back again.
+        """
+        batch = self._core.send(items)
+        returned = batch.having(Fate.RETURNED)
+        if not returned or batch.broken:
+            return batch
+        self._core.forget(f"queues {self.layout.queues[-1]} {self.layout.arguments}")
+        self.declare()
+        if renew is not None:
+            renew()
+        again = self._core.send([items[index] for index in returned])
+        for index, fate in zip(returned, again.fates, strict=True):
+            batch.fates[index] = fate
+        batch.reason, batch.error = again.reason, again.error
+        if again.having(Fate.RETURNED):
+            raise BrokerRefused(unroutable(items[returned[0]].exchange, items[returned[0]].key))
+        return batch
+
     def put_back(self, tasks: Sequence[TaskMessage], delay: float = 0.0) -> None:
         """Publish tasks again.
 
@@ -159,22 +185,13 @@ class Shelves:
         return None if most is None else max(0, most - self.depth(in_flight).unfinished)
 
     def _publish(self, tasks: Sequence[tuple[TaskMessage, float]]) -> Batch:
-        batch = self._core.send([self._outgoing(*one) for one in tasks])
-        returned = batch.having(Fate.RETURNED)
-        if not returned or batch.broken:
-            return batch
-        self._core.forget(f"queues {self.layout.queues[-1]} {self.layout.arguments}")
-        for _, delay in tasks:  # somebody has deleted a queue: once more
-            if delay > 0:
-                self._core.forget(f"level {self.layout.level_queue(self.layout.level(delay))}")
-        self.declare()
-        again = self._core.send([self._outgoing(*tasks[index]) for index in returned])
-        for index, fate in zip(returned, again.fates, strict=True):
-            batch.fates[index] = fate
-        batch.reason, batch.error = again.reason, again.error
-        if again.having(Fate.RETURNED):
-            raise BrokerRefused(unroutable("", self.layout.queues[-1]))
-        return batch
+        def renew() -> None:
+            for task, delay in tasks:
+                if delay > 0:
+                    self._core.forget(f"level {self.layout.level_queue(self.layout.level(delay))}")
+                    self._outgoing(task, delay)
+
+        return self.send([self._outgoing(*one) for one in tasks], renew)
 
     def _outgoing(self, task: TaskMessage, delay: float) -> Outgoing:
         if delay <= 0:

@@ -88,7 +88,8 @@ def _told(error: BaseException | str) -> str:
     """pika hides the reason inside; take what says most."""
     if isinstance(error, str):
         return error
-    inner: tuple[object, ...] = tuple(getattr(error, "exceptions", None) or error.args)
+    one = getattr(error, "exception", None)  # of one step on the way to a connection
+    inner = (one,) if one else tuple(getattr(error, "exceptions", None) or error.args)
     last = next((one for one in reversed(inner) if isinstance(one, BaseException)), None)
     if last is not None and last is not error:
         return _told(last)
