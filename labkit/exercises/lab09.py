@@ -184,7 +184,7 @@ def check_work_fairly(work_fairly: Callable[..., Any], _lab: Lab) -> None:
 
 
 def _least_depth(channel: Any) -> int:
-    """The tasks that wait, given a moment: one that was acknowledged early takes time to be sent."""
+    """The tasks that wait, given a moment: the next one after an early ack takes a while."""
     until = time.monotonic() + _MOMENT_S
     least = depth(channel, QUEUE)
     while least == len(_TASKS) - 1 and time.monotonic() < until:

@@ -117,8 +117,11 @@ class Letters:
 
 
 def _give_back(channel: Channel, queue: str, tags: Sequence[int]) -> None:
-    """To their places in the queue: a classic one keeps them. Returns once they are there."""
-    _each(channel, tags, lambda native, tag: native.basic_nack(tag, requeue=True))
+    """To their places in the queue: a classic one keeps them. Returns once they are there.
+
+    Rejected, because from RabbitMQ 4.3 on a nack is no failed delivery of a quorum queue's.
+    """
+    _each(channel, tags, lambda native, tag: native.basic_reject(tag, requeue=True))
     channel.ask(lambda native, done: native.queue_declare(queue, passive=True, callback=done))
 
 
