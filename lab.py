@@ -26,7 +26,8 @@ PYTHON_VARIABLE = "LABKIT_PYTHON"
 STAMP = "lab-stamp.json"
 COURSE = frozenset(["notebooks", "server", "kafka", "rabbitmq"])
 TESTING = COURSE | {"dev"}
-CHECKS = ("ruff check .", "ruff format --check .", "mypy --strict", "pytest -n 2 --dist=worksteal")
+# Three processes also on two cores: most tests wait for servers.
+CHECKS = ("ruff check .", "ruff format --check .", "mypy --strict", "pytest -n 3 --dist=worksteal")
 INTERRUPTED = 130  # what shells report after Ctrl+C
 
 HELP = """\

@@ -22,7 +22,8 @@ def test_key_of() -> None:
             (lambda content: None if content else "", "yours is None"),
             (lambda content: str(sorted(content.items())), "of 979 flights"),
             (lambda _: "flights", "all events are in one partition"),
-            (lambda content: content["carrier"], "has 35% of the events"),
+            (lambda content: content["carrier"], "has 36.4% of the events."),
+            (lambda content: content["destination"], "has 25."),
             (lambda content: content["origin"], "and 3 have none"),
         ],
     )
@@ -79,6 +80,9 @@ def test_offsets_to_commit() -> None:
     def one_number(handed: Any, done: Any) -> Any:
         return solution(handed, done).get(0)
 
+    def lists(handed: Any, done: Any) -> Any:
+        return {part: [offset] for part, offset in solution(handed, done).items()}
+
     assert_grades(
         lab10.check_offsets_to_commit,
         solution=solution,
@@ -90,7 +94,8 @@ def test_offsets_to_commit() -> None:
             (count, "you commit 10: 9 is lost"),
             (all_partitions, "commit it all the same"),
             (gaps, "offsets have gaps"),
-            (one_number, "returned a int"),
+            (one_number, "returned 4, not a dict"),
+            (lists, "a whole number, and you commit [4]"),
             (lambda *_: {}, "not {0: 4}"),
         ],
     )
@@ -137,5 +142,7 @@ def test_share() -> None:
             (without_idle, "Dan and Eve are not in your dict"),
             (unsorted, "joined in this order"),
             (lambda members, _: list(members), "not a dict"),
+            (lambda members, _: {name: i for i, name in enumerate(members)}, "not a list"),
+            (lambda members, n: dict.fromkeys(members, range(n)), "Partition 0 has 2 owners"),
         ],
     )
