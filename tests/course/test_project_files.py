@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from packaging.requirements import Requirement
 from tools import make_constraints
 
 ROOT = Path(__file__).resolve().parents[2]
-CONDA_NAMES = {"redis": "redis-py", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {
+    "redis": "redis-py",
+    "matplotlib": "matplotlib-base",
+    "confluent-kafka": "python-confluent-kafka",
+}
 
 
 def text(name: str) -> str:
@@ -61,8 +66,9 @@ def conda_packages() -> dict[str, str]:
 
 def test_conda_installs_what_labkit_and_the_notebooks_need_from_the_same_version_on() -> None:
     listed = conda_packages()
-    wanted = [*project()["dependencies"], *project()["optional-dependencies"]["notebooks"]]
-    for requirement in map(Requirement, wanted):
+    extras = project()["optional-dependencies"]
+    wanted = (extras[name] for name in ("notebooks", "rabbitmq", "kafka"))
+    for requirement in map(Requirement, chain(project()["dependencies"], *wanted)):
         name = CONDA_NAMES.get(requirement.name, requirement.name)
         assert listed.get(name) == str(requirement.specifier), name
     assert {"pip", "hatchling", "redis-server"} <= set(listed)
