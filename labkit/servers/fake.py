@@ -13,9 +13,7 @@ import redis
 from fakeredis import FakeRedis, TcpFakeServer
 
 from labkit.errors import ServerError
-from labkit.servers.process import check_port, free_port
-
-HOST = "127.0.0.1"
+from labkit.servers.process import HOST, check_port, free_port
 
 _LOOK_S = 0.05
 _STOP_S = 2.0

@@ -6,26 +6,17 @@ import base64
 import contextlib
 import os
 import secrets
-import signal
 import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 from urllib.parse import quote
 
 from labkit.errors import ConfigurationError, ServerError
 from labkit.servers.kafka_config import LOGGING, USER, render
 from labkit.servers.kafka_home import HOW_TO_GET_KAFKA, KafkaHome, find_kafka
-from labkit.servers.process import (
-    LOG_LINES,
-    ServerProcess,
-    check_port,
-    free_port,
-    write_private,
-)
+from labkit.servers.process import HOST, ServerProcess, check_port, free_port, write_private
+from labkit.servers.server import PortTakenError, Server
 
-HOST = "127.0.0.1"
 DEFAULT_TIMEOUT_S = 60.0
 """Longest wait for an answer: Java on a small machine takes its time."""
 
@@ -82,8 +73,11 @@ def start_kafka(
     return server.start()
 
 
-class KafkaServer:
+class KafkaServer(Server):
     """A Kafka started by `start_kafka`; a context manager that stops it at the end."""
+
+    _RESTART_GRACE_S = 30.0
+    _STOP_GRACE_S = 0.0  # nothing has to be written in order
 
     def __init__(
         self,
@@ -94,6 +88,7 @@ class KafkaServer:
         config: Mapping[str, str | int | bool],
         timeout: float,
     ) -> None:
+        super().__init__(home.name, "labkit-kafka-")
         self.home = home
         self._port = port
         self._controller_port: int | None = None
@@ -101,9 +96,6 @@ class KafkaServer:
         self._config = dict(config)
         self._timeout = timeout
         self._cluster_id = _new_cluster_id()
-        self._process: ServerProcess | None = None
-        self._last_log = ""
-        self._lock = threading.RLock()
         self._render(port or 1, 2, Path("/"))  # what is wrong with an argument is said at once
 
     @property
@@ -122,101 +114,20 @@ class KafkaServer:
         """What clients must know; None lets everybody in."""
         return self._password
 
-    @property
-    def port(self) -> int:
-        """The port on 127.0.0.1; the same after a restart."""
-        if self._port is None:
-            raise ServerError(f"{self.home.name} has no port before it is started.")
-        return self._port
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server; None while it does not run."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process exists; a paused one does, but does not answer."""
-        return self.pid is not None
-
-    @property
-    def folder(self) -> Path:
-        """Where its data files are: a temporary folder that goes with the server."""
-        return self._living().folder / "data"
-
-    def log_tail(self, lines: int = LOG_LINES) -> str:
-        """The last lines of its log since it was last started; also after `stop()`."""
-        if self._process is None or self._process.closed:
-            return "\n".join(self._last_log.splitlines()[-lines:]) if lines > 0 else ""
-        return self._process.log_tail(lines)
-
-    def start(self) -> Self:
-        """Start it again on the same port, and wait until it answers; nothing if it runs.
-
-        After `kill()` it finds its files; after `stop()` they are gone.
-
-        Raises:
-            ServerError: it does not start.
-        """
-        with self._lock:
-            if self.running:
-                return self
-            if self._process is not None and not self._process.closed:
-                self._start_on_a_port(self._process)
-                return self
-            self._process = ServerProcess(self.home.name, "labkit-kafka-")
-            try:
-                self._start_on_a_port(self._process)
-            except BaseException:
-                self.stop()
-                raise
-        return self
-
-    def stop(self) -> None:
-        """End it and remove its folder. Stopping twice is fine."""
-        with self._lock:
-            if self._process is None or self._process.closed:
-                return
-            self._last_log = self._process.log_text()
-            with contextlib.suppress(ServerError):
-                self._process.end(grace=0)  # its folder goes: nothing has to be written in order
-            self._process.close()
-
-    def kill(self) -> None:
-        """End it with SIGKILL, as a crash would. Port and files stay for `start()`."""
-        with self._lock:
-            self._living().end(grace=0)
-
-    def restart(self) -> None:
-        """Shut it down in order, and start it again on the same port with the same files."""
-        with self._lock:
-            self._living().end(grace=30.0)
-            self.start()
-
-    def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
-        self._living().signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused one go on (SIGCONT)."""
-        self._living().signal(signal.SIGCONT)
-
     # --- inside -------------------------------------------------------------------------------
 
-    def _living(self) -> ServerProcess:
-        if self._process is None or self._process.closed:
-            raise ServerError(f"{self.home.name} has been stopped. Start it again with .start().")
-        return self._process
+    @property
+    def _port_or_none(self) -> int | None:
+        return self._port
 
-    def _start_on_a_port(self, process: ServerProcess) -> None:
-        """Between choosing a free port and binding it, another program may take it: try again."""
+    def _bring_up(self, process: ServerProcess) -> None:
         if self._port is not None and self._controller_port is not None:
             return self._launch(process, self._port, self._controller_port)
         for _ in range(_PORT_ATTEMPTS):
             port, controller_port = self._port or free_port(), free_port()
             if port == controller_port:
                 continue
-            with contextlib.suppress(_PortTaken):
+            with contextlib.suppress(PortTakenError):
                 self._launch(process, port, controller_port)
                 self._port, self._controller_port = port, controller_port
                 return None
@@ -243,7 +154,7 @@ class KafkaServer:
         except BaseException as error:
             process.end(grace=0)
             if isinstance(error, ServerError) and _PORT_TAKEN in process.log_text():
-                raise _PortTaken(
+                raise PortTakenError(
                     f"Port {port} or {controller_port} is another program's."
                 ) from None
             raise
@@ -290,22 +201,8 @@ class KafkaServer:
         found = cluster_id(f"{HOST}:{port}", USER, self._password, _ANSWER_S)
         return found == self._cluster_id
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    def __repr__(self) -> str:
-        state = "running" if self.running else "not running"
-        return f"KafkaServer({self.home.name} at {HOST}:{self._port}, {state})"
-
 
 def _new_cluster_id() -> str:
     """16 random bytes in Base64; never with a dash in front, which the tool takes for an option."""
     first, *others = secrets.token_bytes(16)
     return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")
-
-
-class _PortTaken(ServerError):
-    """The port that we wanted is another program's."""

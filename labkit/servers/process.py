@@ -28,6 +28,9 @@ from labkit.errors import ConfigurationError, ServerError
 GRACE_S = 5.0
 """How long a server may take to end by itself before it is killed."""
 
+HOST = "127.0.0.1"
+"""Where servers listen that are started here: nobody else reaches them."""
+
 LOG_LINES = 20
 """How much of a log is shown, unless told."""
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 from urllib.parse import quote
 
 from labkit.errors import ConfigurationError, ServerError
-from labkit.servers.process import LOG_LINES, ServerProcess, check_port, free_port
+from labkit.servers.process import HOST, ServerProcess, check_port, free_port
 from labkit.servers.rabbitmq_binaries import (
     HOW_TO_INSTALL_RABBITMQ,
     RabbitBinary,
     find_rabbitmq,
 )
 from labkit.servers.rabbitmq_config import (
-    HOST,
     LAUNCHER,
     Login,
     Ports,
@@ -29,6 +25,7 @@ from labkit.servers.rabbitmq_config import (
     lets_in,
     write_files,
 )
+from labkit.servers.server import PortTakenError, Server
 
 DEFAULT_TIMEOUT_S = 60.0
 """Longest wait for a node to answer after it was started: 3 to 5 s on a quiet machine."""
@@ -36,7 +33,6 @@ DEFAULT_TIMEOUT_S = 60.0
 CONTROL_TIMEOUT_S = 60.0
 """Longest wait for rabbitmqctl, which starts an Erlang machine of its own."""
 
-_GRACE_S = 15.0
 _PORT_ATTEMPTS = 4
 _PORT_TAKEN = ("eaddrinuse", "address already in use", "Address already in use")
 
@@ -79,8 +75,10 @@ def start_rabbitmq(
     return RabbitServer(binary, wanted, management, settings, timeout).start()
 
 
-class RabbitServer:
+class RabbitServer(Server):
     """A RabbitMQ node started by `start_rabbitmq`; a context manager that stops it at the end."""
+
+    _RESTART_GRACE_S = 15.0
 
     def __init__(
         self,
@@ -90,6 +88,7 @@ class RabbitServer:
         settings: Mapping[str, str | int],
         timeout: float,
     ) -> None:
+        super().__init__(binary.name, "labkit-rabbitmq-")
         self.binary = binary
         self.node = f"lab-{secrets.token_hex(4)}@localhost"
         self._login = Login.random()
@@ -99,9 +98,6 @@ class RabbitServer:
         self._settings = dict(settings)
         self._timeout = timeout
         self._ports: Ports | None = None
-        self._process: ServerProcess | None = None
-        self._last_log = ""
-        self._lock = threading.RLock()
 
     @property
     def url(self) -> str:
@@ -120,11 +116,6 @@ class RabbitServer:
         return self._login.password
 
     @property
-    def port(self) -> int:
-        """The AMQP port on 127.0.0.1; the same after a restart."""
-        return self._known_ports().amqp
-
-    @property
     def management_url(self) -> str:
         """Where its management page is, without user and password.
 
@@ -137,72 +128,9 @@ class RabbitServer:
         return f"http://{HOST}:{port}"
 
     @property
-    def pid(self) -> int | None:
-        """The process id of the node; None while it does not run."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process exists; a paused one does, but does not answer."""
-        return self.pid is not None
-
-    @property
     def folder(self) -> Path:
         """Its private folder: configuration, data, log."""
         return self._living().folder
-
-    def log_tail(self, lines: int = LOG_LINES) -> str:
-        """The last lines of its log since it was last started; also after `stop()`."""
-        if self._process is None or self._process.closed:
-            return "\n".join(self._last_log.splitlines()[-lines:]) if lines > 0 else ""
-        return self._process.log_tail(lines)
-
-    def start(self) -> Self:
-        """Start it again on the same port with the same data, and wait until it answers.
-
-        After `kill()` it finds its data; after `stop()` it begins empty. Nothing if it runs.
-
-        Raises:
-            ServerError: it does not start.
-        """
-        with self._lock:
-            if self.running:
-                return self
-            if self._process is None or self._process.closed:
-                self._process = ServerProcess(self.binary.name, "labkit-rabbitmq-")
-            try:
-                self._start_on_ports(self._process)
-            except BaseException:
-                self.stop()
-                raise
-            return self
-
-    def stop(self) -> None:
-        """End the node in order, with its epmd, and remove its folder. Stopping twice is fine."""
-        with self._lock:
-            if self._process is None or self._process.closed:
-                return
-            self._last_log = self._process.log_text()
-            self._process.close()
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash would; `start()` finds what it had on the disk."""
-        with self._lock:
-            self._living().end(grace=0)
-
-    def restart(self) -> None:
-        """Shut it down in order, and start it again on the same port with the same data."""
-        with self._lock:
-            self._living().end(_GRACE_S)
-            self.start()
-
-    def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
-        self._living().signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused one go on (SIGCONT)."""
-        self._living().signal(signal.SIGCONT)
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl ARGUMENTS` prints about this node. It takes a second or two.
@@ -236,13 +164,11 @@ class RabbitServer:
             raise ServerError(f"{self.binary.name} has no port before it is started.")
         return self._ports
 
-    def _living(self) -> ServerProcess:
-        if self._process is None or self._process.closed:
-            raise ServerError(f"{self.binary.name} has been stopped. Start it again with .start().")
-        return self._process
+    @property
+    def _port_or_none(self) -> int | None:
+        return None if self._ports is None else self._ports.amqp
 
-    def _start_on_ports(self, process: ServerProcess) -> None:
-        """Between choosing free ports and binding them, another program may take one: try again."""
+    def _bring_up(self, process: ServerProcess) -> None:
         if self._ports is not None:
             return self._launch(process, self._ports)
         for _ in range(_PORT_ATTEMPTS):
@@ -254,7 +180,7 @@ class RabbitServer:
             )
             try:
                 self._launch(process, ports)
-            except _PortTaken:
+            except PortTakenError:
                 if self._wanted_port is not None:
                     raise
                 continue
@@ -276,23 +202,8 @@ class RabbitServer:
             process.end(grace=0)
             said = process.log_text()
             if isinstance(error, ServerError) and any(words in said for words in _PORT_TAKEN):
-                raise _PortTaken(
+                raise PortTakenError(
                     f"Port {ports.amqp} of {HOST}, or another that the node needs, is taken by "
                     "another program. Pass another port=…, or none to get a free one."
                 ) from None
             raise
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    def __repr__(self) -> str:
-        state = "running" if self.running else "not running"
-        port = None if self._ports is None else self._ports.amqp
-        return f"RabbitServer({self.binary.name} at {HOST}:{port}, {state})"
-
-
-class _PortTaken(ServerError):
-    """A port that we wanted is another program's."""

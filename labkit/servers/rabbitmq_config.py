@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import ConfigurationError
-from labkit.servers.process import write_private
+from labkit.servers.process import HOST, write_private
 from labkit.servers.rabbitmq_binaries import RabbitBinary
 
-HOST = "127.0.0.1"
 MANAGEMENT_PLUGIN = "rabbitmq_management"
 
 _RESERVED = ("listeners.", "default_user", "default_pass", "management.tcp.", "loopback_users")

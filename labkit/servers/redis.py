@@ -5,26 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
-import threading
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 from urllib.parse import quote
 
 from labkit.errors import ConfigurationError, ServerError
 from labkit.servers.binaries import HOW_TO_INSTALL, RedisBinary, find_redis
-from labkit.servers.process import (
-    LOG_LINES,
-    ServerProcess,
-    check_port,
-    free_port,
-    write_private,
-)
+from labkit.servers.process import HOST, ServerProcess, check_port, free_port, write_private
 from labkit.servers.redis_config import Value, render
+from labkit.servers.server import PortTakenError, Server
 
-HOST = "127.0.0.1"
 DEFAULT_TIMEOUT_S = 10.0
 """Longest wait for a server to answer after it was started."""
 
@@ -99,7 +91,7 @@ def start_redis(
     return server.start()
 
 
-class RedisServer:
+class RedisServer(Server):
     """A Redis or Valkey started by `start_redis`; a context manager that stops it at the end."""
 
     def __init__(
@@ -112,15 +104,13 @@ class RedisServer:
         directives: Mapping[str, Value],
         timeout: float,
     ) -> None:
+        super().__init__(binary.name, "labkit-redis-")
         self.binary = binary
         self._port = port
         self._password = password
         self._folder = folder
         self._directives = dict(directives)
         self._timeout = timeout
-        self._process: ServerProcess | None = None
-        self._last_log = ""
-        self._lock = threading.RLock()
         self._render(port or 1, Path("/"))  # what is wrong with an argument is said at once
 
     @property
@@ -135,99 +125,23 @@ class RedisServer:
         return self._password
 
     @property
-    def port(self) -> int:
-        """The port on 127.0.0.1; the same after a restart."""
-        if self._port is None:
-            raise ServerError(f"{self.binary.name} has no port before it is started.")
-        return self._port
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server; None while it does not run."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process exists; a paused one does, but does not answer."""
-        return self.pid is not None
-
-    @property
     def folder(self) -> Path:
         """Where its data files are.
 
         Raises:
             ServerError: it was in a temporary folder that went with the server.
         """
-        if self._folder is not None:
-            return self._folder
-        return self._living().folder / "data"
+        return self._folder or super().folder
 
-    def log_tail(self, lines: int = LOG_LINES) -> str:
-        """The last lines of its log since it was last started; also after `stop()`."""
-        if self._process is None or self._process.closed:
-            return "\n".join(self._last_log.splitlines()[-lines:]) if lines > 0 else ""
-        return self._process.log_tail(lines)
+    @property
+    def _port_or_none(self) -> int | None:
+        return self._port
 
-    def start(self) -> Self:
-        """Start it again on the same port, and wait until it answers; nothing if it runs.
-
-        After `kill()` it finds its files; after `stop()` only those in a `folder` of yours.
-
-        Raises:
-            ServerError: it does not start.
-        """
-        with self._lock:
-            if self.running:
-                return self
-            if self._process is not None and not self._process.closed:
-                self._start_on_a_port(self._process)
-                return self
-            self._process = ServerProcess(self.binary.name, "labkit-redis-")
-            try:
-                self._start_on_a_port(self._process)
-            except BaseException:
-                self.stop()
-                raise
-        return self
-
-    def stop(self) -> None:
-        """Shut it down and remove its temporary folder. Stopping twice is fine."""
-        with self._lock:
-            if self._process is None or self._process.closed:
-                return
-            self._last_log = self._process.log_text()
-            self._process.close()
-
-    def kill(self) -> None:
-        """End it with SIGKILL, as a crash would. Port and files stay for `start()`."""
-        with self._lock:
-            self._living().end(grace=0)
-
-    def restart(self) -> None:
-        """Shut it down in order, and start it again on the same port with the same files."""
-        with self._lock:
-            self._living().end()
-            self.start()
-
-    def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
-        self._living().signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused one go on (SIGCONT)."""
-        self._living().signal(signal.SIGCONT)
-
-    def _living(self) -> ServerProcess:
-        if self._process is None or self._process.closed:
-            raise ServerError(f"{self.binary.name} has been stopped. Start it again with .start().")
-        return self._process
-
-    def _start_on_a_port(self, process: ServerProcess) -> None:
-        """Between choosing a free port and binding it, another program may take it: try again."""
+    def _bring_up(self, process: ServerProcess) -> None:
         if self._port is not None:
             return self._launch(process, self._port)
         for port in (free_port() for _ in range(_PORT_ATTEMPTS)):
-            with contextlib.suppress(_PortTaken):
+            with contextlib.suppress(PortTakenError):
                 self._launch(process, port)
                 self._port = port
                 return None
@@ -253,7 +167,7 @@ class RedisServer:
             ended = not process.running
             process.end(grace=0)
             if isinstance(error, ServerError) and ended and _PORT_TAKEN in process.log_text():
-                raise _PortTaken(
+                raise PortTakenError(
                     f"Port {port} of {HOST} is taken by another program. "
                     "Pass another port=…, or none to get a free one."
                 ) from None
@@ -283,17 +197,3 @@ class RedisServer:
             return False
         finally:
             client.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-    def __repr__(self) -> str:
-        state = "running" if self.running else "not running"
-        return f"RedisServer({self.binary.name} at {HOST}:{self._port}, {state})"
-
-
-class _PortTaken(ServerError):
-    """The port that we wanted is another program's."""
