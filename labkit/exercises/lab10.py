@@ -11,6 +11,8 @@ from labkit.broker import Lab
 from labkit.data import stormy_day
 from labkit.exercises.framework import Wrong, exercise
 
+_KINDS = ("flight.scheduled", "flight.departed", "flight.cancelled", "flight.arrived")
+"""These have the same fields; an alert does not know its flight's carrier."""
 _PARTITIONS = 6
 _MOST = 0.25
 """Share of the events that the busiest of six partitions may have."""
@@ -23,20 +25,23 @@ _MOST = 0.25
     correct="Each flight has its order, and the partitions share the day.",
 )
 def check_key_of(key_of: Callable[[dict[str, Any]], Any], _lab: Lab) -> None:
-    """The whole day over six partitions: order for each flight first, then the spread."""
+    """The flights of the day over six partitions: order for each first, then the spread."""
     parts: dict[str, set[int]] = {}
     loads: Counter[int] = Counter()
-    for happening in stormy_day():
+    keys: Counter[str] = Counter()
+    for happening in stormy_day(types=_KINDS):
         content = happening.message.content
         key = key_of(dict(content))
         if not isinstance(key, str):
             raise Wrong(
                 f"A key is a str, and yours is {key!r}.",
-                "Return a text. Without a key the producer chooses a partition for each event.",
+                "Return a text; it is turned into bytes for you. With None the producer would "
+                "choose a partition for each event.",
             )
         part = crc32(key.encode()) % _PARTITIONS
         parts.setdefault(content["flight"], set()).add(part)
         loads[part] += 1
+        keys[key] += 1
     torn = [flight for flight, found in parts.items() if len(found) > 1]
     if torn:
         raise Wrong(
@@ -53,11 +58,12 @@ def check_key_of(key_of: Callable[[dict[str, Any]], Any], _lab: Lab) -> None:
     [(_, most)] = loads.most_common(1)
     total = loads.total()
     if most > total * _MOST:
+        empty = _PARTITIONS - len(loads)
         raise Wrong(
             f"The order is kept, but the busiest of {_PARTITIONS} partitions has "
-            f"{most / total:.0%} of the events, and {_PARTITIONS - len(loads)} have none.",
-            "There are too few keys, or too unequal ones. Nobody asked for order among the flights "
-            "of a carrier or an airport.",
+            f"{most / total:.1%} of the events{f', and {empty} have none' if empty else ''}.",
+            f"{len(keys)} keys are too few, or too unequal: {keys.most_common(1)[0][0]!r} has the "
+            "most. Nobody asked for order among the flights of a carrier or an airport.",
         )
 
 
@@ -76,9 +82,15 @@ def check_offsets_to_commit(
         got = offsets_to_commit({part: list(rows) for part, rows in handed.items()}, set(done))
         if not isinstance(got, Mapping):
             raise Wrong(
-                f"The function returned a {type(got).__name__}, not a dict.",
+                f"The function returned {_told(got)}, not a dict.",
                 "From partition to the offset to commit: {0: 4}.",
             )
+        for value in got.values():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise Wrong(
+                    f"An offset is a whole number, and you commit {value!r:.40}.",
+                    "One number for each partition: all before it is done.",
+                )
         return dict(got)
 
     got = ask({0: [0, 1, 2, 3]}, {(0, 0), (0, 1), (0, 2), (0, 3)})
@@ -142,8 +154,20 @@ def check_share(share: Callable[[list[str], int], Any], _lab: Lab) -> None:
         got = share(list(members), partitions)
         if not isinstance(got, Mapping):
             raise Wrong(
-                f"The function returned a {type(got).__name__}, not a dict.",
+                f"The function returned {_told(got)}, not a dict.",
                 "From each member to the list of its partitions.",
+            )
+        for name, owned in got.items():
+            if not isinstance(owned, list | tuple | range):
+                raise Wrong(
+                    f"{name} has {owned!r:.40}, which is not a list.",
+                    "Also one partition is a list: [0].",
+                )
+        owners = Counter(number for owned in got.values() for number in owned)
+        if shared := [number for number, count in owners.items() if count > 1]:
+            raise Wrong(
+                f"Partition {shared[0]} has {owners[shared[0]]} owners.",
+                "In a group a partition has one owner. Begin where the member before has ended.",
             )
         return {name: list(owned) for name, owned in got.items()}
 
@@ -177,6 +201,10 @@ def check_share(share: Callable[[list[str], int], Any], _lab: Lab) -> None:
         "Cat, Ann and Bob joined in this order",
         "The order of joining does not count: sort the names first.",
     )
+
+
+def _told(got: Any) -> str:
+    return "nothing" if got is None else f"{got!r:.60}"
 
 
 def _expect(got: dict[str, Any], right: dict[str, list[int]], what: str, hint: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,37 @@ def take(consumer: confluent_kafka.Consumer, most: int) -> list[confluent_kafka.
     if len(found) < most:
         raise BrokerUnavailable(f"Nothing came within {_PATIENCE_S:g} s. Run the cell again.")
     return found
+
+
+def next_offset(
+    lab: Any,
+    name: str,
+    group: str,
+    commit: Callable[[confluent_kafka.Consumer, confluent_kafka.Message], object] | None = None,
+    **settings: Any,
+) -> int:
+    """Where a second consumer of a group begins, when a first one has been there.
+
+    Args:
+        lab: a Kafka.
+        name: of a topic with one partition.
+        group: a new group. Its first consumer is handed up to five records, and closed.
+        commit: called with that consumer and the last of these records; None calls nothing.
+        settings: of both consumers, with _ for the dots.
+
+    Returns:
+        the offset of the first record that the second one gets; the end if it gets none.
+    """
+    with consumer(lab, name, group, **settings) as first:
+        records = take(first, 5)
+        if commit is not None:
+            commit(first, records[-1])
+    with consumer(lab, name, group, **settings) as second:
+        for record in take(second, 1):
+            return int(record.offset())
+        [place] = second.assignment()
+        _, end = second.get_watermark_offsets(place, 5.0)
+        return int(end)
 
 
 def _at_the_end(consumer: confluent_kafka.Consumer) -> bool:

@@ -26,9 +26,6 @@ _DEADLINE_S = 60.0
 _TIMEOUT_MS = 1_000
 """So long a producer here waits for an answer before it sends again."""
 
-_PAUSE = 4
-"""Time-outs that the server is stopped for: librdkafka looks for what is overdue once a second."""
-
 _SEGMENT = {"segment.ms": "100"}
 """A file of the log is closed after so long: only closed ones are cleaned or removed."""
 
@@ -126,7 +123,7 @@ def _real(lab: Any) -> Iterator[tuple[Any, KafkaServer | None] | None]:
 
 
 def _lost_answer(lab: Any, server: KafkaServer, *, idempotent: bool) -> int:
-    """The server stops for a moment: it gets the record, and its answer comes too late."""
+    """The server stops until the producer has given the connection up: its answer is too late."""
     stream = fresh_topic(lab, f"answers-{'once' if idempotent else 'twice'}")
     topic = lab.kafka.topic(stream.name)
     with lab.kafka.producer(idempotent=idempotent, socket_timeout_ms=_TIMEOUT_MS) as producer:
@@ -134,8 +131,11 @@ def _lost_answer(lab: Any, server: KafkaServer, *, idempotent: bool) -> int:
         producer.flush(_DEADLINE_S)
         server.pause()
         try:
+            heard = len(lab.errors())
             producer.produce(topic, b"gate 7")
-            producer.flush(_TIMEOUT_MS / 1000 * _PAUSE)
+            deadline = time.monotonic() + _DEADLINE_S
+            while len(lab.errors()) == heard and time.monotonic() < deadline:
+                producer.flush(0.1)
         finally:
             server.resume()
         producer.flush(_DEADLINE_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from labkit.errors import ConfigurationError
@@ -134,7 +134,7 @@ def _draw(canvas: Canvas, topic: _Topic, top: float) -> None:
     canvas.text(x, top, told, colour=GREY, gid="told")
     left, right = MARGIN + _NAMES, WIDTH - MARGIN - _SIDE
     scale = (right - left) / topic.in_part(topic.busiest)
-    alone = [key for key, count in _ranked(topic) if count >= topic.total * _SHARE_OF_ITS_OWN]
+    colours = _colours(topic)
     for row, number in enumerate(topic.parts):
         y = top + _HEAD - 8 + row * _ROW
         count = topic.in_part(number)
@@ -143,19 +143,30 @@ def _draw(canvas: Canvas, topic: _Topic, top: float) -> None:
         x = left
         for key, events, own in topic.segments(number):
             box = Box(x, y, x + events * scale, y + _BAR)
-            _piece(canvas, box, key, _colour(alone, key) if own else _OTHERS)
+            _piece(canvas, box, key, colours[key] if own else _OTHERS)
             x = box.right
         share = f"{count:,} ({_share(count, topic)})" if count else "empty"
         ink = INK if count else GREY
         canvas.text(x + 10, y + _BAR / 2, share, colour=ink, gid="count")
 
 
-def _ranked(topic: _Topic) -> list[tuple[str, int]]:
-    return sorted(topic.keys.items(), key=lambda row: (-row[1], row[0]))
-
-
-def _colour(alone: Sequence[str], key: str) -> str:
-    return COLOURS[alone.index(key) % (len(COLOURS) - 1)]
+def _colours(topic: _Topic) -> dict[str, str]:
+    """Of each key that is drawn alone: never that of its neighbour, and the one used least."""
+    found: dict[str, str] = {}
+    used: Counter[str] = Counter()
+    rows: dict[int, list[str]] = {number: [] for number in topic.parts}  # largest key first
+    for key, count in sorted(topic.keys.items(), key=lambda row: (-row[1], row[0])):
+        if count < topic.total * _SHARE_OF_ITS_OWN:
+            break
+        mine = [row for number, row in rows.items() if key in topic.parts[number]]
+        last = {row[-1] for row in mine if row}
+        inside = Counter(colour for row in mine for colour in row)
+        best = min(COLOURS[:-1], key=lambda c: (c in last, inside[c], used[c]))
+        found[key] = best
+        used[best] += 1
+        for row in mine:
+            row.append(best)
+    return found
 
 
 def _piece(canvas: Canvas, box: Box, key: str, colour: str) -> None:

@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 
 import labkit
+from labkit.data import stormy_day
 from labkit.errors import LabkitError
 from labkit.experiments import kafka_lab
-from labkit.experiments.kafka_lab import consumer, count_records, fresh_topic, take
+from labkit.experiments.kafka_day import watch_lag
+from labkit.experiments.kafka_lab import (
+    consumer,
+    count_records,
+    fresh_topic,
+    next_offset,
+    take,
+)
 from labkit.experiments.rebalancing import watch_rebalances
 
 
@@ -54,6 +62,36 @@ def test_members_share_all_partitions_each_time_they_have_settled(lab: Any) -> N
         ("both join", {"Bob": [1], "Ann": [0]}),
         ("Ann dies", {"Bob": [0, 1]}),
     ]
+
+
+def test_the_next_consumer_begins_where_the_first_has_committed(lab: Any) -> None:
+    fresh_topic(lab, "tasks").append_many(range(7))
+
+    def commit(reader: Any, record: Any) -> None:
+        reader.commit(message=record, asynchronous=False)
+
+    assert next_offset(lab, "tasks", "commits", commit) == 5
+    assert next_offset(lab, "tasks", "nothing") == 0
+    assert next_offset(lab, "tasks", "at the end", auto_offset_reset="largest") == 7
+
+
+def test_owners_with_little_time_fall_behind_in_the_partitions_that_have_most(lab: Any) -> None:
+    day = stormy_day(types=["flight.departed"], start="06:00", end="09:00")
+    stream = fresh_topic(lab, "by-airport", 6)
+
+    samples = watch_lag(lab, stream, day, key="origin", each=20)
+
+    assert [hour for hour, _ in samples] == [7, 8, 9]
+    ends = {extent.partition: extent.length for extent in stream.log.extents()}
+    assert sum(ends.values()) == len(day)
+    for place in samples[-1][1]["board"].places:
+        expected = 0
+        for hour in range(6, 9):
+            keys = [h.message.content["origin"] for h in day if h.time.hour == hour]
+            here = [k for k in keys if lab.kafka.partition_of(stream.name, k) == place.partition]
+            expected = max(0, expected + len(here) - 20)
+        assert place.lag == expected
+    assert any(place.lag for place in samples[-1][1]["board"].places)
 
 
 @pytest.mark.usefixtures("no_client")

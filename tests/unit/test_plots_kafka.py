@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +13,10 @@ from matplotlib.text import Text
 
 import labkit
 from labkit import EventStream, NewEvent
+from labkit.data import stormy_day
 from labkit.errors import ConfigurationError
-from labkit.plots import partitions, rebalance
+from labkit.experiments.kafka_day import watch_lag
+from labkit.plots import lag, partitions, rebalance
 from labkit.plots.style import SMALL, WIDTH, forget_looks
 
 
@@ -46,7 +48,7 @@ def assert_legible(figure: Figure) -> None:
     boxes = [(t, t.get_window_extent()) for t in found]
     height = figure.get_figheight() * figure.dpi
     for text, box in boxes:
-        assert text.get_fontsize() >= SMALL, text
+        assert float(text.get_fontsize()) >= SMALL, text
         assert box.x0 >= 0, text
         assert box.x1 <= WIDTH, text
         assert box.y0 >= 0, text
@@ -56,7 +58,7 @@ def assert_legible(figure: Figure) -> None:
         assert apart, f"{one.get_text()!r} covers {other.get_text()!r}"
 
 
-def topic_of(lab: Any, name: str, keys: list[str | None], count: int = 4) -> EventStream:
+def topic_of(lab: Any, name: str, keys: Sequence[str | None], count: int = 4) -> EventStream:
     lab.kafka.create_topic(name, count)
     stream = EventStream(lab, name)
     stream.append_many([NewEvent(number, key=key) for number, key in enumerate(keys)])
@@ -110,10 +112,54 @@ def test_names_of_keys_fit_into_their_pieces(lab: Any, name: str) -> None:
         assert any(p.x0 <= box.x0 and box.x1 <= p.x1 for p in pieces if p.y0 <= box.y0 <= p.y1)
 
 
+def test_keys_beside_one_another_differ_in_colour(lab: Any) -> None:
+    keys = [f"key {n % 16}" for n in range(160)]
+
+    figure = partitions(topic_of(lab, "flights", keys, 3))
+
+    rows: dict[float, list[Any]] = {}
+    for piece in named(figure, "piece"):
+        rows.setdefault(piece.get_y(), []).append(piece.get_facecolor())  # type: ignore[attr-defined]
+    assert max(map(len, rows.values())) > 4
+    for colours in rows.values():
+        assert all(one != other for one, other in itertools.pairwise(colours))
+
+
 def test_nothing_to_draw_is_said(lab: Any) -> None:
     lab.kafka.create_topic("empty", 2)
     with pytest.raises(ConfigurationError, match="Append first"):
         partitions(EventStream(lab, "empty"))
+
+
+# --- lag ------------------------------------------------------------------------------------------
+
+
+def test_a_lag_by_partition_names_the_one_that_falls_behind(lab: Any) -> None:
+    day = stormy_day(types=["flight.departed", "flight.cancelled"])
+    lab.kafka.create_topic("by-carrier", 6)
+    samples = watch_lag(lab, EventStream(lab, "by-carrier"), day, key="carrier", each=14)
+
+    figure = lag(samples, by_partition=True)
+
+    most = [max(p["board"].places[n].lag for _, p in samples) for n in range(6)]
+    assert most[5] == max(most) > sorted(most)[-2] > 0
+    assert figure.headline == f"partition 5 fell {most[5]} behind, the other 5 at most {most[4]}"
+    assert texts(figure, "tag") == ["partition 1", "partition 4", "partition 5"]
+    assert "partitions 0, 2 and 3" in texts(figure, "series")  # one line for all that keep up
+    assert "never behind" in texts(figure, "end")
+    assert "partition 0: lag 0 at first, 0 at most, 0 at the end." in figure.alt_text
+    assert not any("pending" in name for name in texts(figure, "axis"))  # none ever was
+    assert_legible(figure)
+
+
+def test_partitions_of_several_groups_carry_their_group_s_name(lab: Any) -> None:
+    stream = topic_of(lab, "flights", ["a", "b", "c"], 2)
+    for name in ("board", "audit"):
+        stream.group(name)
+
+    figure = lag([(0.0, stream.positions()), (1.0, stream.positions())], by_partition=True)
+
+    assert {name.split(",")[0] for name in texts(figure, "series")} == {"board", "audit"}
 
 
 # --- rebalance ------------------------------------------------------------------------------------
