@@ -18,6 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+URL = "BENCH_URL"
+"""The environment variable with a broker's URL: it holds a password, which a command line shows."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -87,13 +90,20 @@ def median(samples: Sequence[float]) -> float:
 
 @contextmanager
 def program(
-    script: Path, *arguments: str, stdin: int | None = None
+    script: Path, *arguments: str, url: str | None = None, stdin: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A Python program of ours in a process of its own. It prints one line when it is ready."""
+    """A Python program of ours in a process of its own. It prints one line when it is ready.
+
+    Args:
+        script: the program.
+        arguments: of its command line.
+        url: what `given_url` says there.
+        stdin: as of `Popen`.
+    """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, str(script), *arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **({} if url is None else {URL: url})},
         stdin=stdin,
         stdout=subprocess.PIPE,
         text=True,
@@ -106,3 +116,8 @@ def program(
     finally:
         process.kill()
         process.wait()
+
+
+def given_url() -> str:
+    """The URL that `program` was given, in its process."""
+    return os.environ[URL]

@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from _bench import Row, compare, installed, machine, median, percentile, program, report
+from _bench import Row, compare, given_url, installed, machine, median, percentile, program, report
 from peers import pubsub_curves
 from peers import pubsub_echo as echo
 from peers import pubsub_ends as ends
@@ -87,7 +87,8 @@ class Pair:
 
 @contextmanager
 def listener(name: str, url: str, channel: str) -> Iterator[subprocess.Popen[str]]:
-    with program(SCRIPT, "--subscribe", name, url, channel, stdin=subprocess.PIPE) as process:
+    arguments = ("--subscribe", name, channel)
+    with program(SCRIPT, *arguments, url=url, stdin=subprocess.PIPE) as process:
         yield process
 
 
@@ -232,13 +233,13 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     if sys.argv[1:2] == ["--subscribe"]:
-        subscribe(*sys.argv[2:])
+        subscribe(sys.argv[2], given_url(), sys.argv[3])
         return 0
     if sys.argv[1:2] == ["--echo"]:
-        echo.ECHOES[sys.argv[2]](sys.argv[3])
+        echo.ECHOES[sys.argv[2]](given_url())
         return 0
     if sys.argv[1:2] == ["--count"]:
-        pubsub_curves.count_here(*sys.argv[2:])
+        pubsub_curves.count_here(given_url(), *map(int, sys.argv[2:]))
         return 0
     given = options()
     from labkit.servers import start_redis

@@ -21,7 +21,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from _bench import Row, arguments, compare, installed, machine, median, percentile, program, report
+from _bench import (
+    Row,
+    arguments,
+    compare,
+    given_url,
+    installed,
+    machine,
+    median,
+    percentile,
+    program,
+    report,
+)
 
 BODY = "x" * 100
 MANY = 100
@@ -170,7 +181,7 @@ def measure(url: str, names: list[str], rounds: int, trips: int) -> Figures:
     with ExitStack() as stack:
         asks = {}
         for name in names:
-            stack.enter_context(program(SCRIPT, "--serve", name, url))
+            stack.enter_context(program(SCRIPT, "--serve", name, url=url))
             asks[name] = stack.enter_context(ASKS[name](url))
             for _ in range(50):
                 asks[name](1)
@@ -198,7 +209,7 @@ def rows_of(figures: Figures) -> list[Row]:
 
 def main() -> int:
     if sys.argv[1:2] == ["--serve"]:
-        SERVERS[sys.argv[2]](sys.argv[3])
+        SERVERS[sys.argv[2]](given_url())
         return 0
     options = arguments(__doc__, "3 rounds of 1,000 round trips, not 9 of 3,000")
     from labkit.servers import start_redis

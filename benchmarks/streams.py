@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from _bench import Row, arguments, compare, machine, median, program, report
+from _bench import Row, arguments, compare, given_url, machine, median, program, report
 
 SCRIPT = Path(__file__).resolve()
 KEYS = 100
@@ -228,7 +228,7 @@ def measure_projection(client: Any, url: str, events: int) -> list[float]:
     step = 50_000
     for _ in range(0, events, step):
         labkit_appends(url, step)
-    with program(SCRIPT, "--project", url, str(events)) as process:
+    with program(SCRIPT, "--project", str(events), url=url) as process:
         assert process.stdout is not None
         return [float(word) for word in process.stdout.readline().split()]
 
@@ -252,7 +252,7 @@ def rows_of(rates: Rates, projection: list[float], events: int) -> list[Row]:
 
 def main() -> int:
     if sys.argv[1:2] == ["--project"]:
-        project(sys.argv[2], int(sys.argv[3]))
+        project(given_url(), int(sys.argv[2]))
         return 0
     options = arguments(__doc__, "3 rounds of 20,000 events and a projection of 100,000")
     import redis

@@ -48,14 +48,13 @@ class Curve:
     points: Sequence[Point]
 
 
-def count_here(url: str, subscribers: str, wanted: str) -> None:
+def count_here(url: str, subscribers: int, wanted: int) -> None:
     """The subscribers' process: all of them in one, until each has counted `wanted` bodies."""
-
-    labs = [open_lab(url) for _ in range(0, int(subscribers), LAB_HOLDS)]
-    listening = [labs[n // LAB_HOLDS].open_subscription() for n in range(int(subscribers))]
+    labs = [open_lab(url) for _ in range(0, subscribers, LAB_HOLDS)]
+    listening = [labs[n // LAB_HOLDS].open_subscription() for n in range(subscribers)]
     for subscription in listening:
         subscription.add("bench:curve")
-    left = dict.fromkeys(listening, int(wanted))
+    left = dict.fromkeys(listening, wanted)
     print("ready", flush=True)
     while left:
         for subscription in list(left):
@@ -69,8 +68,8 @@ def count_here(url: str, subscribers: str, wanted: str) -> None:
 
 def measure(url: str, at: int, *, subscribers: int, messages: int, size: int) -> Point:
     """One round, in a new process, so that its peak of memory is its own."""
-    arguments = ("--count", url, str(subscribers), str(messages))
-    with program(SCRIPT, *arguments, stdin=subprocess.DEVNULL) as process:
+    arguments = ("--count", str(subscribers), str(messages))
+    with program(SCRIPT, *arguments, url=url, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         with ends.labkit_bodies(url, "bench:curve", size) as send:
             began = time.monotonic()

@@ -36,14 +36,17 @@ from labkit.broker.reply import ReplyBroker, ReplyInbox, Sent, Service
 from labkit.broker.stream import (
     BrokerStream,
     Committed,
+    Crashable,
     Doomed,
     Given,
     GroupMember,
     GroupState,
     Holding,
+    InParts,
     Place,
     StreamBroker,
     StreamGroup,
+    together,
 )
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "Capability",
     "CommandLog",
     "Committed",
+    "Crashable",
     "Cursor",
     "DeadItem",
     "Delivery",
@@ -68,6 +72,7 @@ __all__ = [
     "GroupState",
     "Handover",
     "Holding",
+    "InParts",
     "Lab",
     "Mark",
     "NewEntry",
@@ -92,4 +97,5 @@ __all__ = [
     "Subscription",
     "Support",
     "Unsubscribed",
+    "together",
 ]

@@ -8,7 +8,7 @@ same one. A place is a `Position`; where one stands in a whole stream is a `Curs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -81,6 +81,17 @@ class Given:
     forgotten: bool = False
 
 
+def together(parts: Sequence[Given]) -> Given:
+    """What came in parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Given(
+        [entry for part in parts for entry in part.entries],
+        [place for part in parts for place in part.gone],
+        any(part.forgotten for part in parts),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """What became of a commit.
@@ -137,6 +148,22 @@ class GroupMember(Protocol):
 
     def close(self) -> None:
         """This member goes. What it has not committed stays for others. Closing twice is fine."""
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A `GroupMember` that hands on the first entries of a poll while the others are on the way."""
+
+    def poll_in_parts(self, count: int, timeout: float) -> Iterator[Given]:
+        """The same as `poll`, in parts. If it is not read to its end, all of it is given again."""
+
+
+@runtime_checkable
+class Crashable(Protocol):
+    """A `GroupMember` that can fall silent as a killed process does."""
+
+    def crash(self) -> None:
+        """Tell nobody, and leave what it holds in its name."""
 
 
 class StreamGroup(Protocol):

@@ -12,6 +12,7 @@ from labkit.broker import Lab
 from labkit.errors import PoisonEvent
 from labkit.exercises.framework import Wrong, exercise
 from labkit.exercises.racing import Raced, call, judge_appended, refuses, states_of, tell
+from labkit.exercises.reacting import give, judge_again, judge_failure, judge_mails, two
 
 _DAY = (
     ("flight.scheduled", "B6 1", "JetBlue", None),
@@ -146,7 +147,7 @@ def check_make_parts(
     stream.append_many([_event(*_DAY[0]), *cancelled, cancelled[0]])
     mails: list[str] = []
     mailed: set[str] = set()
-    apply, react = _two(make_parts(mails.append, mailed))
+    apply, react = two(make_parts(mails.append, mailed))
     projection = Projection(list, apply, name="cancelled")
     state = projection.rebuild(stream)
     projection.rebuild(stream)
@@ -162,79 +163,18 @@ def check_make_parts(
         )
     events = stream.read()
     for event in events:
-        react(event)
-    _judge_mails(mails)
-    _judge_again(events, react, mails)
-    _, after_restart = _two(make_parts(mails.append, mailed))
+        give(react, event)
+    judge_mails(mails)
+    judge_again(events, react, mails)
+    _, after_restart = two(make_parts(mails.append, mailed))
     for event in events:
-        after_restart(event)
+        give(after_restart, event)
     if len(mails) > 3:
         raise Wrong(
             f"After a restart the passengers got {len(mails) - 3} mails again.",
             "Your own memory is gone then. Put the marks into mailed, which is kept.",
         )
-    _judge_failure(make_parts, events[1])
-
-
-def _two(parts: Any) -> tuple[Any, Any]:
-    if not (isinstance(parts, tuple) and len(parts) == 2 and all(map(callable, parts))):
-        raise Wrong(
-            f"The function returned {parts!r}, not two functions.",
-            "Define apply(cancelled, event) and react(event) inside, and: return apply, react",
-        )
-    return parts
-
-
-def _judge_mails(mails: list[str]) -> None:
-    if not mails:
-        raise Wrong(
-            "react was called for every event, and nobody got a mail.",
-            "For a flight.cancelled that is not in mailed yet: send(event.key), and add the mark.",
-        )
-    if "B6 1" in mails:
-        raise Wrong(
-            "Passengers of B6 1 got a mail, and it was not cancelled.",
-            'Look at event.type first: only "flight.cancelled" is mailed.',
-        )
-    if mails == ["MQ 1", "MQ 2"]:
-        raise Wrong(
-            "MQ 1 was cancelled twice (in between it was put on again), and mailed once.",
-            "Mark event.id, not event.key: it is the event that is mailed once, not the flight.",
-        )
-    if sorted(mails) != ["MQ 1", "MQ 1", "MQ 2"]:
-        raise Wrong(f"The mails went to {mails!r}.", "send(event.key), once for each cancellation.")
-
-
-def _judge_again(events: Any, react: Any, mails: list[str]) -> None:
-    for event in events:
-        react(event)
-    if len(mails) > 3:
-        raise Wrong(
-            f"The same events came a second time, and {len(mails) - 3} mails went again.",
-            "At least once: an event may come twice. Remember event.id in mailed.",
-        )
-
-
-def _judge_failure(make_parts: Callable[..., Any], event: Any) -> None:
-    tries: list[str] = []
-
-    def fails_first(flight: str) -> None:
-        tries.append(flight)
-        if len(tries) == 1:
-            raise ConnectionError("the mail server does not answer")
-
-    _, react = _two(make_parts(fails_first, set()))
-    for _ in range(2):
-        try:
-            react(event)
-        except ConnectionError:
-            continue
-    if len(tries) < 2:
-        raise Wrong(
-            "The mail server failed once, and that passenger never got a mail.",
-            "Send first, and set the mark when that has worked. (A death in between sends twice; "
-            "the other way round it sends never.)",
-        )
+    judge_failure(make_parts, events[1])
 
 
 # --- 7.3 -----------------------------------------------------------------------------------------

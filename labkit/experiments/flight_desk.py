@@ -31,7 +31,21 @@ _MOVES: dict[str, tuple[str, ...]] = {
 }
 """From each status, what may come next; "" is a flight that nobody has heard of."""
 
-_SAYS = {"": "nobody has scheduled it", "departed": "it has departed", "arrived": "it has arrived"}
+_STATES = {
+    "": "nobody has scheduled it",
+    "scheduled": "it is scheduled and has not departed",
+    "delayed": "it is delayed and has not departed",
+    "departed": "it has departed",
+    "arrived": "it has arrived",
+    "cancelled": "it is cancelled",
+}
+_VERBS = {
+    "scheduled": "be scheduled",
+    "delayed": "be delayed",
+    "departed": "depart",
+    "arrived": "arrive",
+    "cancelled": "be cancelled",
+}
 
 
 class CommandRefused(LabkitError):
@@ -47,11 +61,11 @@ class CommandRefused(LabkitError):
         self.flight = flight
         self.asked = asked
         self.status = status
-        may = _MOVES[status]
-        then = f"it can be {' or '.join(may)} now" if may else "nothing more happens to it"
-        super().__init__(
-            f"{flight} cannot be {asked}: {_SAYS.get(status, f'it is {status}')}, and {then}."
-        )
+        may = [_VERBS[move] for move in _MOVES[status]]
+        *most, last = may or [""]
+        now = f"{', '.join(most)} or {last}" if most else last
+        then = f"it can only {now} now" if may else "nothing more happens to it"
+        super().__init__(f"{flight} cannot {_VERBS[asked]}: {_STATES[status]}; {then}.")
 
 
 @dataclass(frozen=True, slots=True)

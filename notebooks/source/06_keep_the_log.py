@@ -42,18 +42,18 @@ print(f"Broker: {lab.name}")
 #     tower["tower"] -- append --> log["log<br/>flights"]
 #     log -- poll --> ann["Ann"]
 #     log -- poll --> bob["Bob"]
-#     log -- poll --> zoe["Zoe"]
+#     log -- poll --> eve["Eve"]
 #     subgraph board ["group board"]
 #         ann
 #         bob
 #     end
-#     subgraph audit ["group audit"]
-#         zoe
+#     subgraph news ["group news"]
+#         eve
 #     end
 # ```
 #
-# In words: the tower *appends* events at the end of the log. The groups "board" and "audit" read all of
-# them, each at its own pace. Within a group the members share: what Ann is given, Bob is not.
+# In words: the tower *appends* events at the end of the log. The groups "board" and "news" read it, each
+# from a place and at a pace of its own. Within a group the members share: what Ann is given, Bob is not.
 #
 # The log's clock follows the day: each event is appended at the minute at which it happened.
 #
@@ -341,7 +341,7 @@ for step, messages in steps.items():
     if step < noon:
         _ = zoe.poll(30), zoe.commit()
     elif step == noon:
-        _ = zoe.poll(30)  # and that is the last that was heard of her
+        _ = zoe.poll(30), zoe.crash()  # as if her process were killed: she tells nobody
     elif step >= three:
         _ = yan.claim_stale(idle=0), yan.poll(30), yan.commit()
     samples.append((step / 6, day.positions()))

@@ -90,6 +90,28 @@ class RedisStreams(StreamContract):
         assert caught.value.unread == {"boards": 5}
         assert len(stream) == 6
 
+    def test_nobody_ends_what_another_has_though_the_numbers_agree(self, group: Group) -> None:
+        ada, bob = group.join("ada"), group.join("bob")
+        of_ada, of_bob = ada.poll(3), bob.poll(3)
+        assert ada.acknowledge(of_bob[:2]) == 0
+        assert group.state().pending == {"ada": 3, "bob": 3}
+        assert contents(bob.claim_stale(0, count=1)) == [0]
+        assert bob.commit(of_bob[0]) == 2  # what he claimed and his own first
+        assert ada.commit() == 2
+        assert ada.stats().late == 2 + 1
+        assert group.state().pending == {"ada": 0, "bob": 2}
+        assert ada.acknowledge(of_ada) == 0
+
+    def test_a_long_batch_is_one_for_whoever_polls(self, stream: EventStream) -> None:
+        stream.append_many(range(1000))
+        with stream.group("boards").join("ada") as ada:
+            assert contents(ada.poll(300)) == list(range(300))
+            assert ada.commit() == 300
+            assert contents(ada.poll(900)) == list(range(300, 1000))
+            assert ada.stats().messages == 1000
+            assert ada.commit() == 700
+            assert ada.poll(500) == []
+
     def test_a_group_that_the_broker_forgot_begins_again_and_says_so(
         self, lab: Any, group: Group
     ) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import stream_reader
 from helpers import eventually
 
 import labkit
 from labkit import Event, EventStream, NewEvent, Projection
+from labkit.brokers.redis import log_ahead
 from labkit.brokers.redis.client import ExchangeBroken
+from labkit.brokers.redis.log_ahead import PART
 from labkit.errors import BatchError, BrokerUnavailable, Conflict, SnapshotMismatch
 from labkit.servers import RedisServer
 
@@ -273,19 +276,13 @@ def test_a_member_goes_on_after_a_restart_and_gets_nothing_twice(
 
 
 def test_events_whose_answer_was_lost_are_asked_for_again(
-    lab: Any, stream: EventStream, monkeypatch: pytest.MonkeyPatch
+    stream: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis has given them to us, and we never heard of it."""
     stream.append_many(range(3))
     ada = stream.group("boards").join("ada")
     assert contents(ada.poll(1)) == [0]
-    exchange = lab._client.exchange
-
-    def lose_answer(*commands: Any, shown: Any = None) -> Any:
-        exchange(*commands, shown=shown)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(lab._client, "exchange", lose_answer)
+    lose_answers(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         ada.poll(1)
     monkeypatch.undo()
@@ -293,6 +290,39 @@ def test_events_whose_answer_was_lost_are_asked_for_again(
     assert [(e.content, e.attempt) for e in again] == [(1, 2)]
     assert contents(ada.poll(5)) == [2]
     assert ada.commit() == 3
+
+
+def test_a_long_batch_that_breaks_off_in_the_middle_comes_again_as_a_whole(
+    stream: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes in parts; of those that did come, nobody has seen anything."""
+    total = 3 * PART
+    stream.append_many(range(total + 5))
+    ada = stream.group("boards").join("ada")
+    lose_answers(monkeypatch, redis.ConnectionError("the line went dead"), after=2)
+    with pytest.raises(BrokerUnavailable, match="line went dead"):
+        ada.poll(total)
+    monkeypatch.undo()
+    assert ada.stats().messages == 0
+    again = [*ada.poll(total), *ada.poll(total)]
+    assert contents(again) == list(range(total + 5))
+    assert {e.attempt for e in again[:total]} == {2}
+    assert ada.commit() == total + 5
+    assert stream.group("boards").lag() == 0
+
+
+def lose_answers(patch: pytest.MonkeyPatch, error: BaseException, after: int = 0) -> None:
+    """Redis gives entries to a member; `after` so many answers, none arrives."""
+    read = log_ahead.read_one
+    heard = iter(range(after))
+
+    def lose_answer(connection: Any) -> Any:
+        answer = read(connection)
+        if next(heard, None) is None:
+            raise error
+        return answer
+
+    patch.setattr(log_ahead, "read_one", lose_answer)
 
 
 def test_a_commit_whose_answer_was_lost_is_not_called_late(

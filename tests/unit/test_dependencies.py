@@ -32,6 +32,7 @@ GROUND = parts(
     *(
         "errors",
         "message",
+        "envelopes",
         "trace",
         "data",
         "clock",

@@ -21,8 +21,8 @@ from redis.retry import Retry
 from labkit.brokers.redis.kept import Kept, is_quiet
 from labkit.brokers.redis.shown import COMMANDS_KEPT, beginning, in_words
 from labkit.brokers.redis.wire import REFUSALS, Command, Reply, pack, read_many, read_one
-from labkit.brokers.redis.words import MAX_CONNECTIONS, sentence
-from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
+from labkit.brokers.redis.words import MAX_CONNECTIONS, refusal, sentence
+from labkit.errors import BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.options import Options, redact
 
 __all__ = [
@@ -196,7 +196,7 @@ class RedisClient:
         except ExchangeBroken as broken:
             raise broken.cause from None
         if isinstance(reply, REFUSALS):
-            raise BrokerRefused(f"Redis refused {command[0]!s}: {reply}.")
+            raise refusal(self.url, str(command[0]), reply)
         return reply
 
     def log(self, command: Command) -> None:

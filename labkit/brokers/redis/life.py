@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient
+from labkit.brokers.redis.words import refusal
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 BEATS_PER_LIFE = 3
@@ -59,7 +60,7 @@ class Life:
                 raise broken.cause from None
         for reply in replies:
             if isinstance(reply, REFUSALS):
-                raise BrokerRefused(f"Redis refused {self._renew[0][0]!s}: {reply}.")
+                raise refusal(self._client.url, str(self._renew[0][0]), reply)
         self._renewed_at = time.monotonic()
 
     @property

@@ -13,7 +13,7 @@ from labkit.brokers.redis.client import RedisClient
 from labkit.brokers.redis.kept import is_quiet
 from labkit.brokers.redis.scripts import Argument, Script
 from labkit.brokers.redis.wire import REFUSALS, Command, Reply, pack, read_one
-from labkit.errors import BrokerRefused
+from labkit.brokers.redis.words import refusal
 
 
 class Line:
@@ -54,7 +54,7 @@ class Line:
                 self._drop()
                 raise
         if isinstance(reply, REFUSALS):
-            raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
+            raise refusal(self._client.url, script.name, reply)
         return reply
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Line:
                 raise
             if isinstance(reply, REFUSALS):
                 self._drop()  # so that the next one is greeted, too
-                raise BrokerRefused(f"Redis refused {command[0]!s}: {reply}.")
+                raise refusal(self._client.url, str(command[0]), reply)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

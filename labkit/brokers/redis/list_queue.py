@@ -10,7 +10,7 @@ from labkit.brokers.redis.client import REFUSALS, Command
 from labkit.brokers.redis.list_scripts import LIST_KEYS, SCRIPTS
 from labkit.brokers.redis.queue import RedisQueue
 from labkit.brokers.redis.queue_rows import Row
-from labkit.errors import BrokerRefused
+from labkit.brokers.redis.words import refusal
 
 LONGEST_BLOCK_S = 0.1
 """BLMOVE waits for one list only: so long may a task of another priority have to wait."""
@@ -40,7 +40,7 @@ class ListQueue(RedisQueue):
             time.sleep(wait_s)  # BLMOVE, unlike our scripts, may do nothing at `maxmemory`
             return []
         if isinstance(number, REFUSALS):
-            raise BrokerRefused(f"Redis refused BLMOVE: {number}.")
+            raise refusal(self._client.url, "BLMOVE", number)
         if number is None:
             return []
         self._client.log(move)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import redis
-
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
 from labkit.brokers.redis.scripts import Argument, Script, run_many
-from labkit.errors import BrokerRefused
+from labkit.brokers.redis.words import refusal
 
 _UNKNOWN = ("NOGROUP", "UNBLOCKED", "no such key", "requires the key to exist")
 """How Redis says that it does not know stream or group, or that the stream went while we waited."""
@@ -51,10 +49,8 @@ def run_script(
 
 def answer(client: RedisClient, reply: Reply, what: str) -> Reply:
     """The reply, if it is none of the errors of `ask`."""
-    if isinstance(reply, redis.BusyLoadingError):
-        raise client.unavailable(reply)  # it was not carried out
     if isinstance(reply, REFUSALS):
         if any(word in str(reply) for word in _UNKNOWN):
             raise Forgotten
-        raise BrokerRefused(f"Redis refused {what}: {reply}.")
+        raise refusal(client.url, what, reply)
     return reply

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from labkit.broker import Committed, Cursor, Entry, Given, Position
+from labkit.broker import Committed, Cursor, Entry, Given, Position, together
 from labkit.brokers.redis import log_rows
 from labkit.brokers.redis.client import Command, RedisClient
+from labkit.brokers.redis.log_ahead import rows_ahead
 from labkit.brokers.redis.log_calls import Forgotten, ask
 from labkit.brokers.redis.log_rows import Pending, position
 from labkit.brokers.redis.log_scripts import COMMIT, LEAVE, TAKE
@@ -41,16 +42,26 @@ class RedisMember:
 
     def poll(self, count: int, timeout: float) -> Given:
         """XCLAIM of what it is owed, else XREADGROUP."""
+        return together(list(self.poll_in_parts(count, timeout)))
+
+    def poll_in_parts(self, count: int, timeout: float) -> Iterator[Given]:
+        """The same; while the caller looks at one part, Redis reads the next."""
         if self._closed:
             raise NotConnected("This member has left its group. Call group.join() again.")
         try:
             if self._unsure and (owed := self._owed(count)):
-                return owed
-            return self._keep(Given(self._read_new(count, timeout)))
+                yield owed
+                return
+            parts = []
+            for entries in self._read_new(count, timeout):
+                parts.append(Given(entries))
+                yield parts[-1]
+            for part in parts:  # all have been taken: from now on it has them
+                self._keep(part)
         except Forgotten:
             self._held.clear()
             self._group.create(log_rows.BEGINNING)
-            return Given(forgotten=True)
+            yield Given(forgotten=True)
         except BaseException:
             self._unsure = True
             raise
@@ -66,7 +77,7 @@ class RedisMember:
 
     def acknowledge(self, positions: Sequence[Position]) -> Committed:
         """XACK of these."""
-        return self._commit(sorted((place.text for place in positions), key=_order))
+        return self._commit(sorted({place.text for place in positions}, key=_order))
 
     def claim_stale(self, idle: float, count: int) -> Given:
         """XPENDING to find them, XCLAIM to have them."""
@@ -80,6 +91,10 @@ class RedisMember:
             self._unsure = True
             raise
 
+    def crash(self) -> None:
+        """Nothing goes to Redis: a connection says nothing about who holds what."""
+        self._closed = True
+
     def close(self) -> None:
         """XGROUP DELCONSUMER, if it holds nothing."""
         if self._closed:
@@ -92,11 +107,18 @@ class RedisMember:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _read_new(self, count: int, timeout: float) -> list[Entry]:
-        start: Command = ("XREADGROUP", "GROUP", self._group.name, self._name, "COUNT", count)
+    def _read_new(self, count: int, timeout: float) -> Iterator[list[Entry]]:
+        """New entries, in parts; an empty list where there are none."""
+        found = False
+        for rows in rows_ahead(self._client, self._read, count):
+            found = True
+            yield log_rows.entries(rows, attempt=1)
+        if not found:
+            yield self._wait(count, timeout) if timeout > 0 else []
 
+    def _wait(self, count: int, timeout: float) -> list[Entry]:
         def read(*block: Argument) -> list[Entry]:
-            command = (*start, *block, "STREAMS", self._group.key, ">")
+            command = self._read(count, *block)
             reply = ask(self._client, command)
             if not reply:
                 return []
@@ -104,6 +126,11 @@ class RedisMember:
             return log_rows.entries(reply[0][1], attempt=1)
 
         return wait_for(self._client, read, lambda ms: read("BLOCK", ms), timeout)
+
+    def _read(self, count: int, *block: Argument) -> Command:
+        group = self._group
+        start = ("XREADGROUP", "GROUP", group.name, self._name, "COUNT", count)
+        return (*start, *block, "STREAMS", group.key, ">")
 
     def _owed(self, count: int) -> Given | None:
         """What Redis says is ours, and we do not have; None for nothing."""
@@ -133,7 +160,7 @@ class RedisMember:
             first, last = given.entries[0].position.order, given.entries[-1].position.order
             self._mixed = self._mixed or first < self._furthest
             self._furthest = max(self._furthest, last)
-            self._held.update((entry.position.text, None) for entry in given.entries)
+            self._held.update({entry.position.text: None for entry in given.entries})
         return given
 
     def _commit(self, ids: Sequence[str]) -> Committed:
@@ -142,8 +169,10 @@ class RedisMember:
             ids = sorted(ids, key=_order)
         for start in range(0, len(ids), PAGE):
             page = ids[start : start + PAGE]
+            known = not self._unsure and all(map(self._held.__contains__, page))
+            held = len(self._held) if known else -1
             try:
-                answer = self._group.run(COMMIT, self._group.name, self._name, *page)
+                answer = self._group.run(COMMIT, self._group.name, self._name, held, *page)
             except Forgotten:
                 answer = [entry.encode() for entry in page]
             except BaseException:
@@ -151,8 +180,11 @@ class RedisMember:
                 raise
             self._client.log(COMMIT.shown(self._group.name, self._name, *page[:SHOWN_IDS]))
             late += (place for place in map(position, answer) if place.text not in self._maybe_done)
-            self._maybe_done.difference_update(page)
-            for entry in page:
+            if self._maybe_done:
+                self._maybe_done.difference_update(page)
+            if known and len(page) == len(self._held):
+                self._held.clear()
+            for entry in page if self._held else ():
                 self._held.pop(entry, None)
         self._mixed = self._mixed and bool(self._held)
         return Committed(len(ids) - len(late), tuple(late))

@@ -76,17 +76,18 @@ def entries(rows: Sequence[Any], attempt: int | None = None) -> list[Entry]:
     found = []
     for entry_id, fields in rows:
         place = Position(entry_id.decode())
-        if len(fields) == 6 and fields[0] == _KEY and fields[4] == _BODY:  # as we write it
-            try:
-                key, revision = fields[1].decode(), int(fields[3])
-            except ValueError:
-                found.append(_foreign(place, fields, attempt))
-            else:
-                found.append(Entry(place, fields[5], key, revision, attempt))
+        if len(fields) == 6:
+            first, key, _, revision, last, body = fields
+            if first == _KEY and last == _BODY:  # as we write it
+                try:
+                    found.append(Entry(place, body, key.decode(), int(revision), attempt))
+                    continue
+                except ValueError:
+                    pass
         elif len(fields) == 2 and fields[0] == _BODY:
             found.append(Entry(place, fields[1], None, None, attempt))
-        else:
-            found.append(_foreign(place, fields, attempt))
+            continue
+        found.append(_foreign(place, fields, attempt))
     return found
 
 

@@ -54,11 +54,17 @@ actual revision where another was expected."""
 COMMIT = Script(
     "commit",
     """
-local stream, group, member = KEYS[1], ARGV[1], ARGV[2]
+local stream, group, member, held = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+for _, row in ipairs(redis.call('XPENDING', stream, group)[4] or {}) do
+  if row[1] == member and tostring(row[2]) == held then
+    redis.call('XACK', stream, group, unpack(ARGV, 4))
+    return {}
+  end
+end
 local mine, done, late = {}, {}, {}
-local rows = redis.call('XPENDING', stream, group, ARGV[3], ARGV[#ARGV], #ARGV - 2, member)
+local rows = redis.call('XPENDING', stream, group, ARGV[4], ARGV[#ARGV], #ARGV - 3, member)
 for _, row in ipairs(rows) do mine[row[1]] = true end
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local id = ARGV[i]
   if mine[id] or #redis.call('XPENDING', stream, group, id, id, 1, member) > 0 then
     done[#done + 1] = id
@@ -70,8 +76,9 @@ if #done > 0 then redis.call('XACK', stream, group, unpack(done)) end
 return late
 """,
 )
-"""ARGV: group, member, ids in order. XACK alone would also end what another has claimed. Answers
-those that were not this member's any more."""
+"""ARGV: group, member, how many entries it knows to be its own (-1: it may have more), ids in
+order. XACK alone would also end what another has claimed. Where the member still has as many as it
+knows of, nothing was claimed. Answers those that were not this member's any more."""
 
 TAKE = Script(
     "take over",

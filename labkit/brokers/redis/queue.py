@@ -11,6 +11,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import redis
+
 from labkit.broker import DeadItem, Delivery, Depth, QueueItem, QueueOptions, Recovered
 from labkit.brokers.redis import queue_put, queue_rows
 from labkit.brokers.redis.client import REFUSALS, Command, ExchangeBroken, RedisClient, Reply
@@ -19,7 +21,7 @@ from labkit.brokers.redis.queue_put import BATCH_SIZE, FULL, Outcome
 from labkit.brokers.redis.queue_rows import Row, delivery, text
 from labkit.brokers.redis.queue_scripts import COMMON_KEYS, QueueScripts
 from labkit.brokers.redis.scripts import Argument, Script, run_many
-from labkit.errors import BrokerRefused
+from labkit.brokers.redis.words import refusal
 
 LONGEST_BLOCK_S = 0.5
 """Longest single wait in Redis: so late may a task be that another client has delayed."""
@@ -212,7 +214,7 @@ class RedisQueue(ABC):
             raise broken.cause from None
         for (script, _), reply in zip(calls, replies, strict=True):
             if isinstance(reply, REFUSALS):
-                raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
+                raise refusal(self._client.url, script.name, reply)
         return replies
 
     def _put_batch(self, batch: Sequence[QueueItem]) -> list[Outcome]:
@@ -220,13 +222,20 @@ class RedisQueue(ABC):
         if most is None and not any(item.unique or item.delay for item in batch):
             outcomes = self._put_plain(batch)
             if outcomes is not None:
+                self._raise_if_loading(outcomes[0])
                 return outcomes
         now = self._client.now() if any(item.delay for item in batch) else 0.0
         arguments = queue_put.put_arguments(batch, most, now)
         [reply] = run_many(self._client, [(self.scripts.put, arguments)], self.keys)
+        self._raise_if_loading(reply)
         if isinstance(reply, REFUSALS):
             return [reply]
         return [FULL if answer < 0 else answer == 1 for answer in reply]
+
+    def _raise_if_loading(self, reply: Reply) -> None:
+        """Redis reads its files: it has done nothing, and will do it in a moment."""
+        if isinstance(reply, redis.BusyLoadingError):
+            raise self._client.unavailable(reply)
 
     def _take_call(self, worker: str, count: int, now: float) -> tuple[Script, Sequence[Argument]]:
         return self.scripts.take, (now, now + self._options.lease, worker, count)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import redis
 
 from labkit.brokers.redis.client import Command, ExchangeBroken, RedisClient, Reply
-from labkit.errors import BrokerRefused, BrokerUnavailable
+from labkit.errors import BrokerUnavailable
 
 Argument = str | bytes | int | float
 
@@ -28,22 +28,6 @@ class Script:
     def shown(self, *arguments: Argument) -> Command:
         """The script as people see it."""
         return ("EVALSHA", f"<{self.name}>", *arguments)
-
-
-def run(client: RedisClient, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
-    """Run one script.
-
-    Raises:
-        BrokerUnavailable: the connection broke; `sent` tells whether it may have been done.
-        BrokerRefused: Redis answered with an error.
-    """
-    try:
-        [reply] = run_many(client, [(script, arguments)], keys)
-    except ExchangeBroken as broken:
-        raise broken.cause from None
-    if isinstance(reply, redis.ResponseError):
-        raise BrokerRefused(f"Redis refused {script.name}: {reply}.")
-    return reply
 
 
 def run_many(

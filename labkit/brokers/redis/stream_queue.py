@@ -12,7 +12,7 @@ from labkit.brokers.redis.queue_put import Outcome
 from labkit.brokers.redis.queue_rows import Row
 from labkit.brokers.redis.scripts import Argument, run_many
 from labkit.brokers.redis.stream_scripts import ACK_AND_TAKE, PUT_PLAIN, SCRIPTS
-from labkit.errors import BrokerRefused
+from labkit.brokers.redis.words import refusal
 
 GROUP = "workers"
 
@@ -42,7 +42,7 @@ class StreamQueue(RedisQueue):
             raise broken.cause from None
         for reply in replies:
             if isinstance(reply, REFUSALS) and "BUSYGROUP" not in str(reply):
-                raise BrokerRefused(f"Redis refused XGROUP: {reply}.")
+                raise refusal(self._client.url, "XGROUP", reply)
 
     def _put_plain(self, items: Sequence[QueueItem]) -> list[Outcome] | None:
         """A few with XADD, as anybody would; many of one priority with one command for all."""
@@ -95,7 +95,7 @@ class StreamQueue(RedisQueue):
         if isinstance(reply, REFUSALS):
             if str(reply).startswith(_GONE):
                 return []
-            raise BrokerRefused(f"Redis refused XREADGROUP: {reply}.")
+            raise refusal(self._client.url, "XREADGROUP", reply)
         if reply:
             self._client.log(group + block)
         place = {stream.encode(): number for number, stream in enumerate(self.places, 1)}

@@ -54,9 +54,13 @@ def _in_text(command: Command) -> Command:
 
 
 def read_one(connection: Any) -> Reply:
-    """The next reply; it may be one of `REFUSALS`."""
+    """The next reply; it may be one of `REFUSALS`.
+
+    Whoever calls closes the connection at any other error: redis-py would close it at a refusal,
+    too, and with it throw away the replies to what was sent in the same breath.
+    """
     try:
-        return connection.read_response()
+        return connection.read_response(disconnect_on_error=False)
     except REFUSALS as error:
         return error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import redis
 
+from labkit.errors import BrokerRefused, BrokerUnavailable
+
 MAX_CONNECTIONS = 1000
 """Connections of one lab at once: each subscriber holds one."""
 
@@ -43,6 +45,13 @@ def sentence(url: str, error: Exception, sent: bool) -> str:
         f"No broker answers at {url} ({_short(reason)}). "
         "Start one with 'labkit up', or use labkit.connect() for the embedded one."
     )
+
+
+def refusal(url: str, what: str, reply: Exception) -> BrokerUnavailable | BrokerRefused:
+    """The error of a command that Redis has answered with no, and has not carried out."""
+    if isinstance(reply, redis.BusyLoadingError):  # it was restarted, and reads its files
+        return BrokerUnavailable(sentence(url, reply, False))
+    return BrokerRefused(f"Redis refused {what}: {reply}.")
 
 
 def _short(reason: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from labkit._html import table
 from labkit.broker import Entry, Position
+from labkit.envelopes import decode_many
 from labkit.errors import DecodeError
 from labkit.message import Message
 
@@ -122,6 +123,11 @@ class Events(list[Event]):
         super().__init__(events)
         self.unreadable = tuple(unreadable)
 
+    def add(self, more: Events) -> None:
+        """What comes behind these."""
+        self += more
+        self.unreadable += more.unreadable
+
     def to_frame(self) -> pandas.DataFrame:
         """One row an event: position, key, revision, type, content, timestamp, sender."""
         import pandas
@@ -149,13 +155,23 @@ def _row(event: Event) -> tuple[object, ...]:
     return (*about, message.type, message.content, message.timestamp, message.sender)
 
 
-def read_entry(entry: Entry, stream: str, max_bytes: int) -> Event | UnreadableEvent:
-    """What an entry is."""
+def read_entries(
+    entries: Sequence[Entry], stream: str, max_bytes: int
+) -> list[Event | UnreadableEvent]:
+    """What the entries are, in order."""
+    bodies = [entry.body or b"" for entry in entries]
+    messages = decode_many(bodies, channel=stream, max_bytes=max_bytes)
+    return [
+        Event(entry.position, message, entry.key, entry.revision, entry.attempt)
+        if type(message) is Message
+        else _unreadable(entry, message, stream)
+        for entry, message in zip(entries, messages, strict=True)
+    ]
+
+
+def _unreadable(entry: Entry, error: Message | DecodeError, stream: str) -> UnreadableEvent:
     if entry.body is None:
         fields = ", ".join(f"{name}={value!r}" for name, value in entry.more.items())
         return UnreadableEvent(f"no body, but {fields[:200] or 'nothing'}", entry, stream)
-    try:
-        message = Message.decode(entry.body, channel=stream, max_bytes=max_bytes)
-    except DecodeError as error:
-        return UnreadableEvent(error.reason, entry, stream)
-    return Event(entry.position, message, entry.key, entry.revision, entry.attempt)
+    assert isinstance(error, DecodeError)
+    return UnreadableEvent(error.reason, entry, stream)

@@ -12,8 +12,8 @@ from labkit.broker import BrokerStream, Cursor, Position
 from labkit.errors import BrokerUnavailable
 from labkit.patterns.event_stream.event import Event
 from labkit.patterns.event_stream.ledger import Ledger
-from labkit.patterns.event_stream.outage import Outage
 from labkit.patterns.event_stream.places import lost_partitions
+from labkit.patterns.outage import Outage
 from labkit.trace import Action
 
 LONGEST_WAIT_S = 0.25
@@ -46,7 +46,7 @@ class Follower:
         self._batch = batch
         self._ready: deque[Event] = deque()
         self._stop = threading.Event()
-        self._outage = Outage(ledger)
+        self._outage = Outage(ledger.broker_lost, ledger.broker_back)
 
     @property
     def cursor(self) -> dict[int, Position]:
@@ -96,8 +96,8 @@ class Follower:
                 self._look_for_losses()
             entries = self._log.read(self._fetched, self._batch, timeout)
         except BrokerUnavailable as error:
-            self._outage.began(error)
-            self._outage.pause(self._stop, max(timeout, 0.01))
+            self._outage.since(error)
+            self._stop.wait(min(max(timeout, 0.01), self._outage.pause()))
             return
         self._outage.over()
         for entry in entries:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from labkit.broker import Broker, Entry
 from labkit.errors import describe
 from labkit.message import Message
-from labkit.patterns.event_stream.event import Event, Events, UnreadableEvent, read_entry
+from labkit.patterns.event_stream.event import Event, Events, UnreadableEvent, read_entries
 from labkit.patterns.statistics import ErrorRecord, Latency, Tally
 from labkit.trace import Action
 
 BROKER = "broker"
+
+_ONLY_EVENTS = frozenset({Event})
 
 
 class Ledger:
@@ -33,30 +35,32 @@ class Ledger:
     def read(self, entries: Sequence[Entry]) -> Events:
         """Entries were read: they become events, or are unreadable."""
         found = self.read_in_place(entries)
-        unreadable = [item for item in found if isinstance(item, UnreadableEvent)]
-        if not unreadable:
+        if _ONLY_EVENTS.issuperset(map(type, found)):
             return Events(found)  # type: ignore[arg-type]
+        unreadable = [item for item in found if isinstance(item, UnreadableEvent)]
         return Events((item for item in found if isinstance(item, Event)), unreadable)
 
     def read_in_place(self, entries: Sequence[Entry]) -> list[Event | UnreadableEvent]:
         """The same, in their order."""
-        found = [read_entry(entry, self._stream, self._max_bytes) for entry in entries]
-        for item in found:
-            if type(item) is UnreadableEvent:
-                self._keep(item)
+        found = read_entries(entries, self._stream, self._max_bytes)
+        if not _ONLY_EVENTS.issuperset(map(type, found)):
+            for item in found:
+                if type(item) is UnreadableEvent:
+                    self._keep(item)
         return found
 
-    def delivered(self, entries: Sequence[Entry], *, claimed: bool = False) -> Events:
-        """Entries were given to us as a member of a group, or claimed."""
+    def delivered(
+        self, entries: Sequence[Entry], events: Sequence[Event], *, claimed: bool = False
+    ) -> None:
+        """Entries were given to us as a member of a group, or claimed; these are the events."""
         if not entries:
-            return Events()
+            return
         now_ns = self._clock.monotonic_ns()
-        events = self.read(entries)
         self.tally.add(
             self._stream,
             messages=len(entries),
-            bytes=sum(len(entry.body or b"") for entry in entries),
-            redelivered=sum(1 for entry in entries if entry.attempt and entry.attempt > 1),
+            bytes=sum([len(entry.body) for entry in entries if entry.body]),
+            redelivered=sum([1 for entry in entries if entry.attempt and entry.attempt > 1]),
             claimed=len(entries) if claimed else 0,
         )
         self.tally.seen_at(now_ns)
@@ -64,7 +68,6 @@ class Ledger:
         if self.tracing:
             for event in events:
                 self._delivered(event, claimed)
-        return events
 
     def about(
         self, action: Action, event: Event, detail: str = "", *, actor: str | None = None
@@ -82,6 +85,16 @@ class Ledger:
             label=message.label,
             detail=detail,
         )
+
+    def broker_lost(self, error: Exception) -> None:
+        """The broker cannot be reached."""
+        self.tally.add(None, outages=1)
+        self.raised(error)
+        self.about_us(Action.CONNECTION_LOST, str(error))
+
+    def broker_back(self) -> None:
+        """It can be reached."""
+        self.about_us(Action.RECONNECTED)
 
     def about_us(self, action: Action, detail: str = "") -> None:
         """Something that we did, or that happened to us."""
@@ -110,7 +123,7 @@ class Ledger:
         """The latencies of those that were appended on our clock."""
         ours = f"{self._clock.id}."
         good, bad = "", ""  # most events of a batch are of one writer
-        latencies = self.tally.latencies_ns
+        found = []
         for event in events:
             facts = event.message.metadata
             epoch = facts.get("epoch", "")
@@ -121,7 +134,8 @@ class Ledger:
                 good = epoch
             sent_ns = facts.get("sent_ns")
             if epoch and type(sent_ns) is int:
-                latencies.append(now_ns - sent_ns)
+                found.append(now_ns - sent_ns)
+        self.tally.latencies_ns.extend(found)
 
 
 def tell_of(

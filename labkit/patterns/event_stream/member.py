@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
-from labkit.broker import Committed, Given, GroupMember, Position
-from labkit.errors import BrokerUnavailable, ConfigurationError
+from labkit.broker import Committed, Crashable, Given, GroupMember, InParts, Position, together
+from labkit.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    NotConnected,
+    NotSupported,
+)
 from labkit.patterns.event_stream.event import Event, Events, UnreadableEvent
 from labkit.patterns.event_stream.ledger import Ledger
-from labkit.patterns.event_stream.outage import Outage
 from labkit.patterns.event_stream.statistics import MemberStatistics
+from labkit.patterns.outage import Outage
 from labkit.trace import Action
 
 if TYPE_CHECKING:
@@ -35,7 +40,8 @@ class Member:
         self._member = member
         self._ledger = Ledger(name, stream.name, stream.lab, stream.max_bytes)
         self._given: dict[int, Position] = {}  # the last one of each partition
-        self._outage = Outage(self._ledger)
+        self._crashed = False
+        self._outage = Outage(self._ledger.broker_lost, self._ledger.broker_back)
 
     def poll(self, count: int = 100, timeout: float = 0.0) -> Events:
         """At most `count` events that no other member is given; waits for the first.
@@ -49,13 +55,17 @@ class Member:
         """
         if count < 1:
             raise ConfigurationError(f"count is how many at most, 1 or more, got {count}.")
+        self._require_alive()
+        parts, events = [], Events()
         try:
-            given = self._member.poll(count, timeout)
+            for given in self._parts(count, timeout):  # read while the next part is on its way
+                parts.append(given)
+                events.add(self._ledger.read(given.entries))
         except BrokerUnavailable as error:
-            self._outage.began(error)
+            self._outage.since(error)
             raise
         self._outage.over()
-        return self._taken(given)
+        return self._taken(together(parts), events)
 
     def commit(self, upto: Event | UnreadableEvent | None = None) -> int:
         """Everything that it was given, up to this event in its partition, is done.
@@ -67,6 +77,7 @@ class Member:
             how many were committed. Those that another member had claimed meanwhile are not among
             them: they are counted as `late`, and may be done twice.
         """
+        self._require_alive()
         cursor = self._given if upto is None else {upto.position.partition: upto.position}
         return self._settled(self._member.commit(cursor))
 
@@ -76,6 +87,7 @@ class Member:
         Raises:
             NotSupported: the broker knows only how far one has got.
         """
+        self._require_alive()
         chosen = [events] if isinstance(events, Event | UnreadableEvent) else list(events)
         return self._settled(self._member.acknowledge([event.position for event in chosen]))
 
@@ -87,7 +99,9 @@ class Member:
         Raises:
             NotSupported: the broker gives a dead member's events to others by itself.
         """
-        return self._taken(self._member.claim_stale(idle, count), claimed=True)
+        self._require_alive()
+        given = self._member.claim_stale(idle, count)
+        return self._taken(given, self._ledger.read(given.entries), claimed=True)
 
     def run(
         self,
@@ -114,7 +128,7 @@ class Member:
         stop = stop or threading.Event()
         handled, owed = 0, False
         quiet_since = time.monotonic()
-        while not stop.is_set():
+        while not (stop.is_set() or self._crashed):
             left = LONGEST_POLL_S if timeout is None else quiet_since + timeout - time.monotonic()
             try:
                 if not owed:
@@ -123,15 +137,15 @@ class Member:
                         handler(event)
                         handled += 1
                     owed = bool(events or events.unreadable)
-                if owed:
+                if owed and not self._crashed:
                     self.commit()
                     owed, quiet_since = False, time.monotonic()
                     continue
             except BrokerUnavailable as error:
-                self._outage.began(error)
+                self._outage.since(error)
                 if left <= 0:
                     raise
-                self._outage.pause(stop, LONGEST_POLL_S)
+                stop.wait(min(LONGEST_POLL_S, self._outage.pause()))
             if left <= 0:
                 break
         return handled
@@ -146,9 +160,35 @@ class Member:
             latency=self._ledger.latency(),
         )
 
+    @property
+    def crashed(self) -> bool:
+        """Whether `crash()` was called."""
+        return self._crashed
+
+    def crash(self) -> None:
+        """Die like a killed process: tell nobody, and keep what is in hand.
+
+        It stays pending in this member's name, until somebody claims it or takes up the name. A
+        handler that `run` has called is not stopped, but what comes of it is not committed.
+
+        Raises:
+            NotSupported: the broker's client goes on telling it that this process lives.
+        """
+        if self._crashed:
+            return
+        if not isinstance(self._member, Crashable):
+            raise NotSupported(
+                f"A member on {self.stream.lab.name} cannot fall silent alone: the client library "
+                "goes on telling the broker that this process lives. Kill a process of its own."
+            )
+        self._crashed = True
+        self._member.crash()
+        self._ledger.about_us(Action.CRASHED)
+
     def close(self) -> None:
         """Leave the group. What is not committed stays there for others."""
-        self._member.close()
+        if not self._crashed:
+            self._member.close()
 
     def __enter__(self) -> Self:
         return self
@@ -157,11 +197,22 @@ class Member:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Member {self.name!r} of group {self.group!r} on stream {self.stream.name!r}>"
+        state = " (crashed)" if self._crashed else ""
+        where = f"of group {self.group!r} on stream {self.stream.name!r}"
+        return f"<Member {self.name!r}{state} {where}>"
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _taken(self, given: Given, *, claimed: bool = False) -> Events:
+    def _require_alive(self) -> None:
+        if self._crashed:
+            raise NotConnected(f"Member {self.name!r} has crashed. Call group.join() again.")
+
+    def _parts(self, count: int, timeout: float) -> Iterable[Given]:
+        if isinstance(self._member, InParts):
+            return self._member.poll_in_parts(count, timeout)
+        return (self._member.poll(count, timeout),)
+
+    def _taken(self, given: Given, events: Events, *, claimed: bool = False) -> Events:
         if given.forgotten:
             self._ledger.tally.add(self.stream.name, forgotten=1)
             self._ledger.about_us(
@@ -177,7 +228,8 @@ class Member:
             last = self._given.get(partition)
             if last is None or last < place:
                 self._given[partition] = place
-        return self._ledger.delivered(given.entries, claimed=claimed)
+        self._ledger.delivered(given.entries, events, claimed=claimed)
+        return events
 
     def _settled(self, answer: Committed) -> int:
         self._ledger.tally.add(self.stream.name, committed=answer.entries, late=len(answer.late))

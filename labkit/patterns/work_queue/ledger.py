@@ -92,10 +92,18 @@ class WorkerLedger:
         task_id = None if task is None else task.id
         self._tally.errors.append(ErrorRecord(self._queue, task_id, describe(error), where))
 
+    def broker_lost(self, error: Exception) -> None:
+        """The broker cannot be reached, or refuses."""
+        self._tally.add(self._queue, outages=1)
+        self.raised(None, error)
+        self.about_us(Action.CONNECTION_LOST, str(error))
+
+    def broker_back(self) -> None:
+        """It can be reached."""
+        self.about_us(Action.RECONNECTED)
+
     def about_us(self, action: Action, detail: str = "") -> None:
         """Something about the worker itself."""
-        if action is Action.CONNECTION_LOST:
-            self._tally.add(self._queue, outages=1)
         self._trace.record(self._name, action, channel=self._queue, detail=detail)
 
     def stats(self) -> WorkerStatistics:

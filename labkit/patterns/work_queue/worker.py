@@ -11,11 +11,11 @@ from typing import Self
 from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
 from labkit.patterns.background import Background
 from labkit.patterns.identity import Home
+from labkit.patterns.outage import Outage
 from labkit.patterns.work_queue.arguments import check_worker
 from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling, acknowledge
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
-from labkit.patterns.work_queue.outage import Outage
 from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
 from labkit.patterns.work_queue.signals import graceful
@@ -72,7 +72,7 @@ class Worker:
         self._closing = False
         self._turn = Turn()
         self._halt = threading.Event()
-        self._outage = Outage(self._ledger)
+        self._outage = Outage(self._ledger.broker_lost, self._ledger.broker_back)
         self._background = Background(f"labkit worker {self.name}", self._background_step)
 
     # --- step by step -------------------------------------------------------------------------

@@ -1,19 +1,24 @@
-"""A broker that cannot be reached, or refuses: since when, and when to try again."""
+"""A broker that cannot be reached, or refuses: told once, and tried again with back-off."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from labkit.backoff import Backoff
-from labkit.patterns.work_queue.ledger import WorkerLedger
-from labkit.trace import Action
 
 
 class Outage:
-    """True while there is one. A worker waits it out."""
+    """True while there is one.
 
-    def __init__(self, ledger: WorkerLedger) -> None:
-        self._ledger = ledger
+    Args:
+        lost: told when one begins, with what was raised.
+        back: told when it is over.
+    """
+
+    def __init__(self, lost: Callable[[Exception], object], back: Callable[[], object]) -> None:
+        self._lost = lost
+        self._back = back
         self._backoff = Backoff(first=0.02, cap=1.0)
         self._began: float | None = None
         self._attempts = 0
@@ -22,11 +27,10 @@ class Outage:
         return self._began is not None
 
     def since(self, error: Exception) -> float:
-        """It is away; for how many seconds already?"""
+        """The broker is away; for how many seconds already? Only the first time is told."""
         if self._began is None:
             self._began = time.monotonic()
-            self._ledger.raised(None, error)
-            self._ledger.about_us(Action.CONNECTION_LOST, str(error))
+            self._lost(error)
         return time.monotonic() - self._began
 
     def pause(self) -> float:
@@ -38,4 +42,4 @@ class Outage:
         """It is back."""
         if self._began is not None:
             self._began, self._attempts = None, 0
-            self._ledger.about_us(Action.RECONNECTED)
+            self._back()
