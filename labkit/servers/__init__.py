@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from labkit.servers.fake import FakeServerHandle, start_fake
     from labkit.servers.kafka_home import HOW_TO_GET_KAFKA, KafkaHome, find_kafka
     from labkit.servers.kafka_server import KafkaServer, start_kafka
+    from labkit.servers.passwords import RANDOM_PASSWORD
     from labkit.servers.rabbitmq import RabbitServer, start_rabbitmq
     from labkit.servers.rabbitmq_binaries import (
         HOW_TO_INSTALL_RABBITMQ,
         RabbitBinary,
         find_rabbitmq,
     )
-    from labkit.servers.redis import RANDOM_PASSWORD, RedisServer, start_redis
+    from labkit.servers.redis import RedisServer, start_redis
 
 # No module here may have the name of something that is handed on: once loaded, it would hide it.
 _HOMES = {
     "HOW_TO_GET_KAFKA": "kafka_home",
     "HOW_TO_INSTALL": "binaries",
     "HOW_TO_INSTALL_RABBITMQ": "rabbitmq_binaries",
-    "RANDOM_PASSWORD": "redis",
+    "RANDOM_PASSWORD": "passwords",
     "FakeServerHandle": "fake",
     "KafkaHome": "kafka_home",
     "KafkaServer": "kafka_server",

@@ -67,20 +67,22 @@ def render(
     lines = _SMALL | {
         "listeners": f"CLIENT://{host}:{port},CONTROLLER://{host}:{controller_port}",
         "advertised.listeners": f"CLIENT://{host}:{port}",
-        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:{protocol}",
         "controller.quorum.voters": f"1@{host}:{controller_port}",
         "log.dirs": str(folder),
     }
     if password is not None:
         if not password or not password.isprintable() or set(password) & set('"\\;'):
             raise ConfigurationError('A password for Kafka is printable text without ", \\ and ;.')
+        login = (
+            f'{_PLAIN} required username="{USER}" password="{password}" user_{USER}="{password}";'
+        )
         lines |= {
             "sasl.enabled.mechanisms": "PLAIN",
             "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "listener.name.client.plain.sasl.jaas.config": (
-                f'{_PLAIN} required username="{USER}" password="{password}" '
-                f'user_{USER}="{password}";'
-            ),
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "listener.name.client.plain.sasl.jaas.config": login,
+            "listener.name.controller.plain.sasl.jaas.config": login,
         }
     for key, value in more.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from labkit.errors import ConfigurationError, ServerError
 from labkit.servers.kafka_config import LOGGING, USER, render
 from labkit.servers.kafka_home import HOW_TO_GET_KAFKA, KafkaHome, find_kafka
+from labkit.servers.passwords import RANDOM_PASSWORD, Password, chosen
 from labkit.servers.process import HOST, ServerProcess, check_port, free_port, write_private
 from labkit.servers.server import PortTakenError, Server
 
@@ -38,7 +39,7 @@ def start_kafka(
     home: KafkaHome | None = None,
     *,
     port: int | None = None,
-    password: str | None = None,
+    password: Password = RANDOM_PASSWORD,
     config: Mapping[str, str | int | bool] | None = None,
     timeout: float = DEFAULT_TIMEOUT_S,
 ) -> KafkaServer:
@@ -49,8 +50,8 @@ def start_kafka(
     Args:
         home: which Kafka; default the one that `find_kafka` finds.
         port: where it listens on 127.0.0.1; default a free one.
-        password: what clients must know (SASL/PLAIN, user "labkit"), contained in `server.url`;
-            default None: every program and every user of this machine gets in.
+        password: what clients must know (SASL/PLAIN, user "labkit"); default a random one,
+            contained in `server.url`. None lets in every program and every user of this machine.
         config: more settings as in server.properties: `{"num.partitions": 4}`.
         timeout: seconds to wait for an answer.
 
@@ -66,7 +67,7 @@ def start_kafka(
     server = KafkaServer(
         home,
         port=None if port is None else check_port(port),
-        password=password,
+        password=chosen(password),
         config=dict(config or {}),
         timeout=timeout,
     )
@@ -111,7 +112,7 @@ class KafkaServer(Server):
 
     @property
     def password(self) -> str | None:
-        """What clients must know; None lets everybody in."""
+        """What the user "labkit" must know; None lets everybody in."""
         return self._password
 
     # --- inside -------------------------------------------------------------------------------

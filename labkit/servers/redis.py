@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from labkit.errors import ConfigurationError, ServerError
 from labkit.servers.binaries import HOW_TO_INSTALL, RedisBinary, find_redis
+from labkit.servers.passwords import RANDOM_PASSWORD, Password, chosen
 from labkit.servers.process import HOST, ServerProcess, check_port, free_port, write_private
 from labkit.servers.redis_config import Value, render
 from labkit.servers.server import PortTakenError, Server
@@ -26,19 +25,11 @@ _ANSWER_S = 0.3  # one look; there are more until the time is up
 _APPENDFSYNC = ("always", "everysec", "no")
 
 
-class _Password(Enum):
-    RANDOM = "random"
-
-
-RANDOM_PASSWORD: Final = _Password.RANDOM
-"""A new password that nobody can guess, for each server."""
-
-
 def start_redis(
     binary: RedisBinary | None = None,
     *,
     port: int | None = None,
-    password: str | Literal[_Password.RANDOM] | None = RANDOM_PASSWORD,
+    password: Password = RANDOM_PASSWORD,
     append_only: bool = False,
     appendfsync: Literal["always", "everysec", "no"] = "everysec",
     max_memory: int | str | None = None,
@@ -83,7 +74,7 @@ def start_redis(
     server = RedisServer(
         binary,
         port=None if port is None else check_port(port),
-        password=secrets.token_urlsafe(24) if isinstance(password, _Password) else password,
+        password=chosen(password),
         folder=None if folder is None else Path(folder).expanduser().absolute(),
         directives=directives | dict(config or {}),
         timeout=timeout,

@@ -21,7 +21,8 @@ from labkit.brokers.kafka.place import parse
 from labkit.brokers.kafka.producing import Record, append
 from labkit.brokers.kafka.pubsub import KafkaSubscription
 from labkit.brokers.kafka.queue import KafkaQueue
-from labkit.brokers.kafka.reply import KafkaInbox, KafkaService, ReplyLine
+from labkit.brokers.kafka.reply import KafkaInbox, ReplyLine
+from labkit.brokers.kafka.service import KafkaService
 from labkit.brokers.kafka.settings import Settings
 from labkit.brokers.kafka.stream import KafkaStream
 from labkit.brokers.kafka.topics import KafkaTools

@@ -109,6 +109,8 @@ class Member:
         Raises:
             BrokerUnavailable: no answer; it may have been committed.
         """
+        if self._closed:
+            return False
         self._client.log(f"consumer.commit({words.places(offsets)})")
         places = [ck.TopicPartition(*part, offset) for part, offset in offsets.items()]
         try:
@@ -147,6 +149,17 @@ class Member:
                 self._consumer.close()
             self.joined = False
             self.positions.clear()
+
+    def crash(self) -> None:
+        """Fall silent without leaving: the broker misses it after its session time-out.
+
+        A consumer that is dropped, not closed, sends nothing any more.
+        """
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._client.closed_already(self)
+                del self._consumer
 
     def _took(self, message: ck.Message) -> bool:
         error, part = message.error(), (message.topic(), message.partition())

@@ -48,6 +48,16 @@ def from_topic(namespace: str, topic: str) -> str | None:
     return _ESCAPED.sub(_text_of, topic.removeprefix(start))
 
 
+def service_topic(namespace: str, name: str) -> str:
+    """Where the requests to a service are."""
+    return to_topic(namespace, name, f"{INTERNAL}service.")
+
+
+def replies_topic(namespace: str) -> str:
+    """Where the replies to all askers are."""
+    return to_topic(namespace, "replies", INTERNAL)
+
+
 def prefix(namespace: str) -> str:
     """What a namespace is in a topic's name: "ada:" becomes "ada."."""
     if namespace.endswith(":"):

@@ -11,30 +11,20 @@ import secrets
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 import confluent_kafka as ck
 
-from labkit import channels as naming
 from labkit.broker import Gap, Mark, Polled, Received, Unsubscribed
 from labkit.brokers.kafka import words
 from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
+from labkit.brokers.kafka.listening import Listenings, check_names
 from labkit.brokers.kafka.names import from_topic, to_topic
-from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, NotConnected
+from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 LOOK_S = 1.0
 """How often a subscription by pattern asks for topics that are new."""
 
 _MANY = 1_000
-
-
-@dataclass(eq=False)
-class _Listening:
-    """One name or pattern: from which offset on it listens, by partition; 0 for what came later."""
-
-    name: str
-    pattern: bool
-    starts: dict[Part, int] = field(default_factory=dict)
 
 
 class KafkaSubscription:
@@ -46,9 +36,8 @@ class KafkaSubscription:
         self._consumer = client.consumer(
             f"labkit-subscriber-{secrets.token_hex(4)}", auto_offset_reset="error"
         )
-        self._listening: list[_Listening] = []
+        self._listening = Listenings(self._namespace)
         self._positions: dict[Part, int] = {}
-        self._hears: dict[str, list[_Listening]] = {}  # by topic
         self._ready: deque[Polled] = deque()
         self._marks: deque[tuple[int, dict[Part, int]]] = deque()
         self._asked = 0
@@ -68,16 +57,16 @@ class KafkaSubscription:
         check_names(names)
         with self._lock:
             self._require_open()
-            topics = [self._topic(name) for name in names if not pattern]
+            topics = [to_topic(self._namespace, name) for name in names if not pattern]
             for topic in topics:
                 self._client.ensure(topic, 1)
             known = self._client.topics()
-            new = [_Listening(name, pattern) for name in names if not self._has(name, pattern)]
+            new = self._listening.new(names, pattern)
             parts = {
                 item: [
                     (topic, part)
                     for topic, count in known.items()
-                    if self._matches(item, topic)
+                    if self._listening.matches(item, topic)
                     for part in range(count)
                 ]
                 for item in new
@@ -86,8 +75,7 @@ class KafkaSubscription:
             ends = self._client.ends(every)
             for item in new:
                 item.starts = {part: ends[part] for part in parts[item]}
-            self._listening += new
-            self._hears.clear()
+            self._listening.add(new)
             self._assign({part: ends[part] for part in every if part not in self._positions})
 
     def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
@@ -96,19 +84,16 @@ class KafkaSubscription:
         within = self._client.options.timeout if timeout is None else timeout
         with self._lock:
             self._require_open()
-            gone = [i for i in self._listening if i.pattern == pattern and i.name in names]
+            gone = self._listening.named(names, pattern)
             heard = {
-                part for part in self._positions if any(self._matches(i, part[0]) for i in gone)
-            }
-            self._read_to(self._client.ends(heard), within)
-            self._listening = [item for item in self._listening if item not in gone]
-            self._hears.clear()
-            self._ready += [Unsubscribed(name, pattern) for name in names]
-            idle = [
                 part
                 for part in self._positions
-                if not any(self._matches(i, part[0]) for i in self._listening)
-            ]
+                if any(item in gone for item in self._listening.hear(part[0]))
+            }
+            self._read_to(self._client.ends(heard), within)
+            self._listening.remove(gone)
+            self._ready += [Unsubscribed(name, pattern) for name in names]
+            idle = [part for part in self._positions if not self._listening.hear(part[0])]
             if idle:
                 self._client.log(f"consumer.incremental_unassign({_listed(idle)})")
                 self._consumer.incremental_unassign([ck.TopicPartition(*part) for part in idle])
@@ -173,7 +158,7 @@ class KafkaSubscription:
 
     def _pump(self, timeout: float) -> None:
         """Take in what is here, or comes within `timeout` seconds."""
-        if any(item.pattern for item in self._listening):
+        if self._listening.has_patterns:
             now = time.monotonic()
             new_here = self._looked_topics != self._client.known_topics
             if new_here or now - self._looked_at > LOOK_S:
@@ -200,12 +185,8 @@ class KafkaSubscription:
             return  # unsubscribed meanwhile
         topic, offset = part[0], message.offset()
         self._positions[part] = offset + 1
-        listening = self._hears.get(topic)
-        if listening is None:
-            listening = [item for item in self._listening if self._matches(item, topic)]
-            self._hears[topic] = listening
         channel = from_topic(self._namespace, topic) or topic
-        for item in listening:
+        for item in self._listening.hear(topic):
             if offset >= item.starts.get(part, 0):
                 matched = item.name if item.pattern else None
                 self._ready.append(Received(channel, message.value() or b"", matched))
@@ -257,7 +238,7 @@ class KafkaSubscription:
 
     def _look_for_topics(self, ask: bool) -> None:
         """Topics that are new and match a pattern are read from their beginning."""
-        if not any(item.pattern for item in self._listening):
+        if not self._listening.has_patterns:
             return
         new_here = self._looked_topics != self._client.known_topics
         if not ask and not new_here:
@@ -267,53 +248,21 @@ class KafkaSubscription:
             (topic, part): 0
             for topic, count in self._client.topics().items()
             for part in range(count)
-            if (topic, part) not in self._positions
-            and any(self._matches(item, topic) for item in self._listening)
+            if (topic, part) not in self._positions and self._listening.hear(topic)
         }
-        self._hears.clear()
         self._assign(found)
 
     def _assign(self, places: dict[Part, int]) -> None:
         if not places:
             return
         self._client.log(f"consumer.incremental_assign({words.places(places)})")
-        self._consumer.incremental_assign(
-            [ck.TopicPartition(*part, offset) for part, offset in places.items()]
-        )
+        self._client.assign(self._consumer, places, beside=True)
         self._positions.update(places)
-
-    def _matches(self, item: _Listening, topic: str) -> bool:
-        if not item.pattern:
-            return topic == self._topic(item.name)
-        channel = from_topic(self._namespace, topic)
-        return channel is not None and naming.matches(item.name, channel)
-
-    def _topic(self, name: str) -> str:
-        return to_topic(self._namespace, name)
-
-    def _has(self, name: str, pattern: bool) -> bool:
-        return any(item.name == name and item.pattern == pattern for item in self._listening)
 
     def _require_open(self) -> None:
         if self._closed:
             raise NotConnected("This subscription is closed. Open a new one.")
         self._client.require_open()
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse what cannot be subscribed to."""
-    if not names:
-        raise ConfigurationError("Name at least one channel or pattern.")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(
-                f"A channel or pattern is a non-empty str, got {name!r}. "
-                'Pass several as arguments: subscribe("news", "alerts").'
-            )
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None
 
 
 def _listed(parts: list[Part]) -> str:

@@ -72,7 +72,7 @@ def read_all(client: KafkaClient, part: Part) -> Iterator[ck.Message]:
         return
     consumer = client.consumer(f"labkit-reader-{secrets.token_hex(4)}", auto_offset_reset="error")
     try:
-        consumer.assign([ck.TopicPartition(*part, start)])
+        client.assign(consumer, {part: start})
         while True:
             message = consumer.poll(client.options.timeout)
             if message is None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import confluent_kafka as ck
 
 from labkit.broker import Cursor, Entry
 from labkit.brokers.kafka import words
 from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
-from labkit.brokers.kafka.stream_rows import behind, entry
+from labkit.brokers.kafka.stream_rows import behind, entries
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 READERS_KEPT = 4
 """Consumers kept ready for whoever reads on; each knows one place."""
 
-_MANY = 5_000
+_MANY = 1_000
 
 
 class Readers:
@@ -70,32 +70,31 @@ class _Reader:
         self._client = client
         self.places = dict(starts)  # what comes next for the one who reads
         self._positions = dict(starts)  # what comes next from the broker
-        self._fetched: deque[Entry] = deque()
+        self._fetched: list[Entry] = []
+        self._handed = 0  # so many of these were given to the one who reads
+        # as they were last known; at first the consumer finds them by itself
+        self._ends: dict[Part, float] = dict.fromkeys(starts, math.inf)
+        self._new = True
         self._topic = next(iter(starts))[0]
         self._consumer = client.consumer(
             f"labkit-reader-{secrets.token_hex(4)}", auto_offset_reset="earliest"
         )
         client.log(f"consumer.assign({words.places(starts)})")
-        self._consumer.assign([ck.TopicPartition(*part, n) for part, n in starts.items()])
+        client.assign(self._consumer, starts)
 
     def read(self, count: int, timeout: float) -> list[Entry]:
         """What is there now, else the first that comes."""
         deadline = time.monotonic() + timeout
-        if len(self._fetched) < count:
-            ends = self._client.ends(self._positions, committed=not self._client.place.mock)
-            patience = time.monotonic() + self._client.options.timeout
-            while len(self._fetched) < count and self._is_before(ends):
-                if time.monotonic() > patience:
-                    raise BrokerUnavailable(
-                        words.unreachable(self._client.place.shown, "nothing came")
-                    )
-                self._pump(SLICE_S)
-        while not self._fetched and (left := deadline - time.monotonic()) > 0:
+        if self._waiting() < count:
+            self._read_to_the_ends(count)
+        while not self._waiting() and (left := deadline - time.monotonic()) > 0:
             self._client.require_open()
             self._pump(min(left, SLICE_S))
-        fetched = self._fetched
-        found = [fetched.popleft() for _ in range(min(count, len(fetched)))]
-        last = {item.position.partition: item.position for item in found}
+        found = self._fetched[self._handed : self._handed + count]
+        self._handed += len(found)
+        if not self._waiting():
+            self._fetched, self._handed = [], 0
+        last = {entry.position.partition: entry.position for entry in found}
         for partition, place in last.items():
             self.places[self._topic, partition] = place.order[0] + 1
         return found
@@ -104,34 +103,65 @@ class _Reader:
         """Close the consumer."""
         self._consumer.close()
 
-    def _is_before(self, ends: dict[Part, int]) -> bool:
+    def _waiting(self) -> int:
+        """Entries that were fetched and that nobody was given yet."""
+        return len(self._fetched) - self._handed
+
+    def _read_to_the_ends(self, count: int) -> None:
+        """Fetch `count`, or all that is there: up to the ends as they are now.
+
+        Before the ends that are known from earlier there is no need to ask again.
+        """
+        patience = time.monotonic() + self._client.options.timeout
+        # what the first read comes to know of the ends is of now; later ones may find old news
+        fresh, self._new = self._new, False
+        while self._waiting() < count:
+            if self._is_before(self._ends):
+                if time.monotonic() > patience:
+                    raise BrokerUnavailable(
+                        words.unreachable(self._client.place.shown, "nothing came")
+                    )
+                if self._pump(SLICE_S):
+                    patience = time.monotonic() + self._client.options.timeout
+                    continue
+                if fresh and math.inf not in self._ends.values():
+                    continue
+            elif fresh:
+                return
+            self._ends.update(
+                self._client.ends(self._positions, committed=not self._client.place.mock)
+            )
+            fresh = True
+
+    def _is_before(self, ends: Mapping[Part, float]) -> bool:
         return any(self._positions[part] < end for part, end in ends.items())
 
-    def _pump(self, timeout: float) -> None:
+    def _pump(self, timeout: float) -> bool:
+        """Take what the consumer has; whether anything came."""
         try:
             first = self._consumer.poll(timeout)
             if first is None:
-                return
+                return False
             messages = (first, *self._consumer.consume(_MANY, 0.0))
         except RuntimeError:  # closed by another thread
             raise NotConnected("This lab is closed. Connect again: labkit.connect(…).") from None
-        last: dict[int, int] = {}
-        for message in messages:
-            if message.error() is None:
-                found = entry(message)
-                self._fetched.append(found)
-                last[found.position.partition] = message.offset()
-            else:
-                self._told(message)
-        for partition, offset in last.items():
+        found = entries(messages, self._told)
+        del self._fetched[: self._handed]
+        self._handed = 0
+        self._fetched += found
+        last = {entry.position.partition: entry.position for entry in found}
+        for partition, place in last.items():
             part = (self._topic, partition)
-            self._positions[part] = max(self._positions[part], offset + 1)
+            self._positions[part] = max(self._positions[part], place.order[0] + 1)
+        return True
 
     def _told(self, message: ck.Message) -> None:
         """What is no record: the end of a partition, or trouble."""
         error, part = message.error(), (message.topic(), message.partition())
         if error.code() == ck.KafkaError._PARTITION_EOF:
             self._positions[part] = max(self._positions[part], message.offset())
+            if self._ends[part] == math.inf:
+                self._ends[part] = self._positions[part]
         elif words.away(error):
             self._client.down = True
         elif error.code() != ck.KafkaError.UNKNOWN_TOPIC_OR_PART:

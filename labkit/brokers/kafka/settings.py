@@ -87,15 +87,37 @@ CONSUMER = (
 
 MOCK_SESSION_MS = 1_300
 MOCK_HEARTBEAT_MS = 50
+MOCK_METADATA_MS = 100
 SESSION_MS = 6_000
 HEARTBEAT_MS = 200
 
 
+def session_s(*, mock: bool) -> float:
+    """How long a member that died counts as one."""
+    return (MOCK_SESSION_MS if mock else SESSION_MS) / 1000
+
+
 def group(*, mock: bool) -> tuple[Setting, ...]:
     """What the members of a group get."""
-    session = "A member that died is missed after 6 s; shorter ones need the broker's consent."
-    if mock:
-        session = "The mock cluster waits so long, less 1 s, for members when it shares anew."
+    if not mock:
+        why = "A member that died is missed after 6 s; shorter ones need the broker's consent."
+        return (*_group(HEARTBEAT_MS), Setting("session.timeout.ms", SESSION_MS, 45_000, why))
+    why = "The mock cluster waits so long, less 1 s, for members when it shares anew."
+    return (
+        *_group(MOCK_HEARTBEAT_MS),
+        Setting("session.timeout.ms", MOCK_SESSION_MS, 45_000, why),
+        # A follower whose SyncGroup comes after the leader's is turned away by the mock cluster.
+        # It may join again 1 s after it last did, or once metadata have come.
+        Setting(
+            "topic.metadata.refresh.interval.ms",
+            MOCK_METADATA_MS,
+            300_000,
+            "A member that the mock cluster turned away joins again with the next metadata.",
+        ),
+    )
+
+
+def _group(heartbeat_ms: int) -> tuple[Setting, ...]:
     return (
         Setting(
             "auto.offset.reset",
@@ -105,17 +127,16 @@ def group(*, mock: bool) -> tuple[Setting, ...]:
         ),
         Setting(
             "heartbeat.interval.ms",
-            MOCK_HEARTBEAT_MS if mock else HEARTBEAT_MS,
+            heartbeat_ms,
             3_000,
             "A rebalance is noticed with the next heartbeat.",
         ),
         Setting(
             "statistics.interval.ms",
-            MOCK_HEARTBEAT_MS if mock else HEARTBEAT_MS,
+            heartbeat_ms,
             0,
             "Without it librdkafka looks only every 500 ms whether a heartbeat is due.",
         ),
-        Setting("session.timeout.ms", MOCK_SESSION_MS if mock else SESSION_MS, 45_000, session),
     )
 
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import confluent_kafka as ck
-
-from labkit.broker import Committed, Cursor, Entry, Given, GroupState, Holding, Place, Position
-from labkit.brokers.kafka.capabilities import refuse
-from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
-from labkit.brokers.kafka.member import Member, set_back
-from labkit.brokers.kafka.stream_rows import behind, entry, position
-from labkit.errors import BrokerRefused, NotConnected, NotSupported
-from labkit.trace import Action
+from labkit.broker import Cursor, GroupState, Holding, Place
+from labkit.brokers.kafka.client import KafkaClient, Part
+from labkit.brokers.kafka.member import set_back
+from labkit.brokers.kafka.stream_member import KafkaMember
+from labkit.brokers.kafka.stream_rows import behind, position
+from labkit.errors import BrokerRefused, NotSupported
 
 if TYPE_CHECKING:
     from labkit.brokers.kafka.stream import KafkaStream
-
-LONGEST_SILENCE_S = 300.0
-"""So long may a member work on what it was given; then its partitions go to others."""
-
-FIRST_JOIN_S = 3.0
-"""How long the first poll without a time-out waits to be given partitions."""
 
 
 class KafkaGroup:
@@ -59,7 +48,7 @@ class KafkaGroup:
 
     def join(self, member: str) -> KafkaMember:
         """A new member; it gets its partitions while it polls."""
-        new = KafkaMember(self._client, self, self._stream, member)
+        new = KafkaMember(self._client, self.id, self._stream, member)
         self._members.add(new)
         return new
 
@@ -91,7 +80,7 @@ class KafkaGroup:
             )
         pending: dict[str, int | None] = {}
         for member in list(self._members):
-            if not member.closed:
+            if member.counts:
                 pending[member.name] = (pending.get(member.name) or 0) + member.pending
         for name in self._elsewhere():
             pending.setdefault(name, None)
@@ -139,13 +128,14 @@ class KafkaGroup:
         _made_here(self._client, self._stream.topic).discard(self.name)
 
     def _busy(self) -> bool:
-        return any(not member.closed for member in list(self._members))
+        return any(member.counts for member in list(self._members))
 
     def given(self) -> dict[Part, int]:
         """The offset behind what was given to this lab's members, in each partition."""
         given: dict[Part, int] = {}
         for member in list(self._members):
-            given.update(member.given)
+            if member.counts:
+                given.update(member.given)
         return given
 
     def _elsewhere(self) -> dict[str, list[int]]:
@@ -166,142 +156,6 @@ class KafkaGroup:
             for member in group.members
             if not member.client_id.endswith(f"/{ours}")
         }
-
-
-class KafkaMember:
-    """One member; the contract is `labkit.broker.GroupMember`. It belongs to one thread."""
-
-    def __init__(
-        self, client: KafkaClient, group: KafkaGroup, stream: KafkaStream, name: str
-    ) -> None:
-        self._client = client
-        self._stream = stream
-        self.name = name
-        self.closed = False
-        self.given: dict[Part, int] = {}  # the offset behind what it was given
-        self._committed: dict[Part, int] = {}
-        self._ready: deque[ck.Message] = deque()
-        self._open: dict[Part, deque[int]] = {}  # given and not committed
-        self._waited = False
-        client.log(f"consumer.subscribe({[stream.topic]!r})  # group.id={group.id!r}")
-        self._member = Member(
-            client,
-            group.id,
-            [stream.topic],
-            name=f"{name}/{client.name}",
-            longest_silence=LONGEST_SILENCE_S,
-            given=self._come,
-            taken=self._go,
-        )
-
-    @property
-    def parts(self) -> list[Part]:
-        """Its partitions."""
-        return self._member.parts
-
-    @property
-    def pending(self) -> int:
-        """Entries given and not committed."""
-        return sum(map(len, self._open.values()))
-
-    def poll(self, count: int, timeout: float) -> Given:
-        """Records of its partitions; Kafka goes on after the last committed one."""
-        if self.closed:
-            raise NotConnected("This member has left its group. Call group.join() again.")
-        deadline = time.monotonic() + timeout
-        if not self._waited:
-            self._waited = True
-            if not self._member.joined and timeout <= 0:
-                self._member.wait_joined(FIRST_JOIN_S, self._ready.extend)
-        self._pump(0.0, count)  # rebalances are served here, too
-        if timeout <= 0 and len(self._ready) < count:
-            self._read_to_the_end(count)
-        while not self._ready and (left := deadline - time.monotonic()) > 0:
-            self._pump(min(left, SLICE_S), count)
-        found: list[Entry] = []
-        while self._ready and len(found) < count:
-            message = self._ready.popleft()
-            part = (message.topic(), message.partition())
-            self._open.setdefault(part, deque()).append(message.offset())
-            self.given[part] = message.offset() + 1
-            found.append(entry(message))
-        return Given(found)
-
-    def commit(self, cursor: Cursor) -> Committed:
-        """Commit the offsets; entries of partitions that others have now come too late."""
-        offsets: dict[Part, int] = {}
-        counts: dict[Part, list[int]] = {}
-        for part, open_ in self._open.items():
-            upto = behind(cursor, part)
-            done = [offset for offset in open_ if offset < upto]
-            if done:
-                counts[part] = done
-                offsets[part] = done[-1] + 1 if len(done) < len(open_) else self.given[part]
-        if not offsets:
-            return Committed(0)
-        ours = set(self._member.parts)
-        mine = {part: offset for part, offset in offsets.items() if part in ours}
-        accepted = not mine or self._member.commit(mine)
-        late: list[Position] = []
-        entries = 0
-        for part, done in counts.items():
-            for _ in done:
-                self._open[part].popleft()
-            if accepted and part in mine:
-                entries += len(done)
-            else:
-                late += [position(part, offset) for offset in done]
-        self._open = {part: open_ for part, open_ in self._open.items() if open_}
-        return Committed(entries, late)
-
-    def acknowledge(self, positions: Sequence[Position]) -> Committed:  # noqa: ARG002
-        """Kafka knows only how far one has got."""
-        refuse("acknowledge one by one", mock=self._client.place.mock)
-
-    def claim_stale(self, idle: float, count: int) -> Given:  # noqa: ARG002
-        """Kafka does it by itself."""
-        refuse("claim of stale entries", mock=self._client.place.mock)
-
-    def close(self) -> None:
-        """Leave the group: a rebalance gives its partitions to the others. Twice is fine."""
-        if not self.closed:
-            self.closed = True
-            self._member.close()
-
-    def _read_to_the_end(self, count: int) -> None:
-        """Nothing with a time-out of 0 means that there is nothing."""
-        ends = self._client.ends(self._member.parts)
-        patience = time.monotonic() + self._client.options.timeout
-        while len(self._ready) < count and not self._member.has_read(ends):
-            if not self._member.joined or time.monotonic() > patience:
-                return
-            self._pump(SLICE_S, count)
-
-    def _pump(self, timeout: float, count: int) -> None:
-        """No more than is asked for: what else has been fetched waits in librdkafka."""
-        self._ready.extend(self._member.pump(timeout, max(1, count - len(self._ready))))
-
-    def _come(self, parts: list[Part]) -> None:
-        for part in parts:  # what it was given before comes again, from the committed offset on
-            self._open.pop(part, None)
-            self.given.pop(part, None)
-        self._record(Action.SUBSCRIBED, parts)
-
-    def _go(self, parts: list[Part]) -> None:
-        gone = set(parts)
-        self._ready = deque(m for m in self._ready if (m.topic(), m.partition()) not in gone)
-        for part in parts:
-            self.given.pop(part, None)
-        self._record(Action.UNSUBSCRIBED, parts)
-
-    def _record(self, action: Action, parts: list[Part]) -> None:
-        numbers = ", ".join(str(number) for _, number in sorted(parts)) or "none"
-        self._client.options.trace.record(
-            self.name,
-            action,
-            channel=self._stream.name,
-            detail=f"rebalance: partitions {numbers}",
-        )
 
 
 def group_names(client: KafkaClient, topic: str) -> set[str]:

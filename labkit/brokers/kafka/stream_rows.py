@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import confluent_kafka as ck
 
 from labkit.broker import Cursor, Entry, Position
@@ -20,11 +22,30 @@ def behind(cursor: Cursor, part: Part) -> int:
     return 0 if place is None else place.order[0] + 1
 
 
-def entry(message: ck.Message) -> Entry:
-    """The entry in a record; its headers are what else it holds."""
-    key, headers = message.key(), message.headers()
-    place = Position(str(message.offset()), message.partition())
-    name = None if key is None else text(key)
-    if not headers:
-        return Entry(place, message.value(), name)
-    return Entry(place, message.value(), name, more={head: value or b"" for head, value in headers})
+def entries(
+    messages: Iterable[ck.Message], told: Callable[[ck.Message], object] = lambda _: None
+) -> list[Entry]:
+    """The entries in records; headers are what else they hold.
+
+    Args:
+        messages: records, and what is none: the end of a partition, or trouble.
+        told: is given what is no record.
+    """
+    found: list[Entry] = []
+    add = found.append
+    for message in messages:  # a quarter of what reading costs: calls are spared here
+        if message.error() is not None:
+            told(message)
+            continue
+        key, headers = message.key(), message.headers()
+        try:
+            name = None if key is None else key.decode()
+        except (UnicodeDecodeError, AttributeError):
+            name = text(key)
+        place = Position(str(message.offset()), message.partition())
+        if headers:
+            more = {head: value or b"" for head, value in headers}
+            add(Entry(place, message.value(), name, more=more))
+        else:
+            add(Entry(place, message.value(), name))
+    return found

@@ -56,6 +56,11 @@ def away(error: ck.KafkaError) -> bool:
     return error.code() in _AWAY
 
 
+def refused(error: ck.KafkaError) -> bool:
+    """Whether a server was there and would not have us: asking again does not help."""
+    return error.code() in {_E._AUTHENTICATION, _E._SSL}
+
+
 def passing(error: ck.KafkaError) -> bool:
     """Whether it will be over in a moment: a topic is new, or a leader is being chosen."""
     return error.code() in _PASSING
