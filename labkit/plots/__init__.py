@@ -21,6 +21,7 @@ from labkit.plots.anatomy import message_anatomy
 from labkit.plots.comparison import side_by_side
 from labkit.plots.depth import depth
 from labkit.plots.ecdf import ecdf
+from labkit.plots.jobs import jobs
 from labkit.plots.lag import lag
 from labkit.plots.load import latency_against_load
 from labkit.plots.losses import LossRow, losses
@@ -53,6 +54,7 @@ __all__ = [
     "depth",
     "ecdf",
     "fan_out",
+    "jobs",
     "lag",
     "latency_against_load",
     "losses",

@@ -389,6 +389,50 @@ class StreamContract:
         assert group.lag() == 0
         assert lab.trace.count("claimed") == lab.trace.count("late ack") == 6
 
+    def test_a_member_that_crashes_says_nothing_and_keeps_what_it_has(
+        self, lab: StreamBroker, group: Group
+    ) -> None:
+        ada = group.join("ada")
+        events = poll_all(ada, 6)
+        if not supports(lab, "claim of stale entries"):
+            with pytest.raises(NotSupported, match="cannot fall silent alone"):
+                ada.crash()
+            assert ada.commit() == 6
+            ada.close()
+            return
+        ada.commit(events[1])
+        ada.crash()
+        ada.crash()
+        for call in (ada.poll, ada.commit, lambda: ada.claim_stale(0), lambda: ada.acknowledge([])):
+            with pytest.raises(NotConnected, match="'ada' has crashed"):
+                call()
+        ada.close()
+        assert ada.crashed
+        assert "crashed" in repr(ada)
+        assert group.state().pending == {"ada": 4}
+        with group.join("bob") as bob, group.join("ada") as again:
+            assert contents(bob.claim_stale(0.0, count=1)) == [2]
+            assert [(e.content, e.attempt) for e in again.poll()] == [(3, 2), (4, 2), (5, 2)]
+            assert (again.commit(), bob.commit()) == (3, 1)
+        assert lab.trace.count("crashed", actor="ada") == 1
+
+    def test_what_a_crashed_member_still_works_on_is_not_committed(
+        self, lab: StreamBroker, group: Group
+    ) -> None:
+        if not supports(lab, "claim of stale entries"):
+            pytest.skip("a member on this broker cannot fall silent alone")
+        ada, seen = group.join("ada"), []
+
+        def handler(event: Event) -> None:
+            seen.append(event.content)
+            if event.content == 3:
+                ada.crash()
+
+        assert ada.run(handler, count=2, timeout=5.0) == 4
+        assert seen == [0, 1, 2, 3]
+        assert group.state().pending == {"ada": 2}
+        assert group.lag() == 4
+
     def test_one_event_can_be_acknowledged_alone(self, lab: StreamBroker, group: Group) -> None:
         with group.join("ada") as ada:
             events = poll_all(ada, 6)

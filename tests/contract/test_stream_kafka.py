@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from contract.real_server import OnKafka, own_namespace
-from contract.stream_contract import StreamContract
+from contract.stream_contract import StreamContract, contents, poll_all
 from helpers import eventually
 
 import labkit
-from labkit.patterns.event_stream import Group
+from labkit.broker import StreamBroker
+from labkit.brokers.kafka import settings
+from labkit.errors import NotConnected
+from labkit.patterns.event_stream import Event, Group
 from labkit.servers import KafkaServer
 
 
@@ -25,6 +28,49 @@ class KafkaStreams(StreamContract):
             return {row.member for row in group.owners()} == {member.name for member in members}
 
         eventually(each_has_some)
+
+    def test_a_member_that_crashes_says_nothing_and_keeps_what_it_has(
+        self, lab: StreamBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Kafka gives its partitions to others by itself, once its session has ended."""
+        monkeypatch.setattr(settings, "SESSION_MS", 1_500)
+        ada = group.join("ada")
+        events = poll_all(ada, 6)
+        ada.commit(events[1])
+        with group.join("bob") as bob:
+            ada.crash()
+            ada.crash()
+            for call in (ada.poll, ada.commit):
+                with pytest.raises(NotConnected, match="'ada' has crashed"):
+                    call()
+            ada.close()
+            assert "crashed" in repr(ada)
+            assert group.state().pending == {"ada": 4, "bob": 0}
+            assert {row.member for row in group.owners()} == {"ada"}
+            assert contents(poll_all(bob, 4)) == [2, 3, 4, 5]
+            assert bob.commit() == 4
+            assert {row.member for row in group.owners()} == {"bob"}
+            assert group.state().pending == {"bob": 0}
+        assert group.lag() == 0
+        assert lab.trace.count("crashed", actor="ada") == 1
+
+    def test_what_a_crashed_member_still_works_on_is_not_committed(
+        self, group: Group, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(settings, "SESSION_MS", 1_500)
+        ada, seen = group.join("ada"), []
+
+        def handler(event: Event) -> None:
+            seen.append(event.content)
+            if event.content == 3:
+                ada.crash()
+
+        assert ada.run(handler, count=2, timeout=5.0) == 4
+        assert seen == [0, 1, 2, 3]
+        assert group.state().pending == {"ada": 2}
+        assert group.lag() == 4
+        with group.join("bob") as bob:
+            assert contents(poll_all(bob, 4)) == [2, 3, 4, 5]
 
 
 class TestEmbeddedKafka(KafkaStreams):

@@ -126,6 +126,16 @@ class TestMakeParts:
 
             return make_parts
 
+        def marks_events(send, mailed):
+            apply, _ = parts()(send, mailed)
+
+            def react(event):
+                if event.type == "flight.cancelled" and event not in mailed:
+                    send(event.key)
+                    mailed.add(event)
+
+            return apply, react
+
         assert_grades(
             lab07.check_make_parts,
             solution=parts(),
@@ -138,6 +148,7 @@ class TestMakeParts:
                 (parts(every_type=True), "was not cancelled"),
                 (parts(mark="key"), "mailed once"),
                 (parts(mark=None), "a second time, and 3 mails"),
+                (marks_events, "cannot put the event itself into a set: unhashable type"),
                 (parts(own=True), "After a restart"),
                 (parts(first=True), "never got a mail"),
             ],

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from conftest import missing
 
-from labkit.servers import KafkaServer, RedisServer, find_rabbitmq
+from labkit.servers import KafkaServer, RedisServer, find_kafka, find_rabbitmq, find_redis
 from tools import run_labs
 from tools.notebooks.needs import needs
 
@@ -66,14 +66,15 @@ def test_notebooks_keep_the_rules() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
 def test_notebooks_run_the_same_on_the_embedded_broker(folder: str) -> None:
-    nbval(notebooks(folder))
+    """Lab 11 takes what is at hand; here, the embedded broker alone."""
+    nbval(notebooks(folder), LABKIT_BROKERS="redis+embedded")
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
 def test_notebooks_run_the_same_on_a_real_redis(folder: str, redis_server: RedisServer) -> None:
-    """All but those with brokers of their own: 05 measures on several, 10 is about Kafka."""
-    found = [path for path in notebooks(folder) if path.name[:2] not in ("05", "10")]
+    """All but those with brokers of their own: 05 and 11 have several, 10 is about Kafka."""
+    found = [path for path in notebooks(folder) if path.name[:2] not in ("05", "10", "11")]
     nbval(found, LABKIT_BROKER_URL=redis_server.url)
 
 
@@ -129,6 +130,22 @@ def test_the_kafka_lab_runs_the_same_on_a_real_kafka(kafka_server: KafkaServer) 
         for folder in ("notebooks", "notebooks/solutions")
     ]
     nbval(both, LABKIT_BROKER_URL=kafka_server.url)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("folder", ["notebooks", "notebooks/solutions"])
+def test_the_choosing_lab_runs_the_same_with_every_broker(folder: str) -> None:
+    """Redis, RabbitMQ and Kafka, each on a server that the lab starts."""
+    for package in ("pika", "confluent_kafka"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    for what, found in {
+        "redis-server": find_redis(),
+        "rabbitmq-server": find_rabbitmq(),
+        "Kafka (python tools/fetch_kafka.py, and Java 17)": find_kafka(),
+    }.items():
+        if found is None:
+            missing(what)
+    nbval([ROOT / folder / "11-choose-a-broker.ipynb"])
 
 
 def test_a_changed_output_is_noticed(tmp_path: Path) -> None:

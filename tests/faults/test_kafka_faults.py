@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,6 +271,36 @@ def test_the_password_is_asked_for_and_never_shown() -> None:
         with pytest.raises(BrokerUnavailable, match="user and a password") as caught:
             labkit.connect(wrong, connect_timeout=3.0)
         assert "other" not in str(caught.value)
+        assert "se.cret" not in server.log_tail(10_000)
+
+
+def test_a_server_of_ours_lets_no_other_user_of_the_machine_in(kafka_server: KafkaServer) -> None:
+    password = kafka_server.password
+    assert password is not None
+    assert len(password) >= 24
+    with pytest.raises(BrokerUnavailable):
+        labkit.connect(f"kafka://{kafka_server.address}", connect_timeout=2.0)
+    assert kafka_server._controller_port is not None
+    for port in (kafka_server.port, kafka_server._controller_port):
+        assert _who_is_there(port) == b""  # hung up
+    with servers.start_kafka(password=None) as server:  # the same question, to an open one
+        assert server._controller_port is not None
+        assert _who_is_there(server._controller_port) != b""
+    assert password not in repr(kafka_server)
+    commands = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True)
+    assert "kafka.Kafka" in commands.stdout
+    assert password not in commands.stdout
+
+
+def _who_is_there(port: int) -> bytes:
+    """Ask for the cluster (DescribeCluster, version 1, of its controllers) without logging in."""
+    request = struct.pack(">hhih", 60, 1, 1, 1) + b"x" + bytes([0, 0, 2, 0])
+    with socket.create_connection(("127.0.0.1", port), 10) as line:
+        line.sendall(struct.pack(">i", len(request)) + request)
+        try:
+            return line.recv(1_000)
+        except ConnectionResetError:
+            return b""
 
 
 # --- the mock cluster's faults ----------------------------------------------------------------
@@ -330,12 +363,17 @@ def _publishes(lab: Any) -> bool:
 
 
 @pytest.fixture
-def kcat(kafka_server: KafkaServer) -> Callable[..., str]:
+def kcat(kafka_server: KafkaServer, tmp_path: Path) -> Callable[..., str]:
     if shutil.which("kcat") is None:
         missing("kcat")
+    config = tmp_path / "kcat.conf"
+    config.write_text(
+        f"bootstrap.servers={kafka_server.address}\nsecurity.protocol=SASL_PLAINTEXT\n"
+        f"sasl.mechanism=PLAIN\nsasl.username=labkit\nsasl.password={kafka_server.password}\n"
+    )
 
     def run(*arguments: str, text: str = "") -> str:
-        command = ["kcat", "-q", "-b", kafka_server.address, *arguments]
+        command = ["kcat", "-q", "-F", str(config), *arguments]
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout

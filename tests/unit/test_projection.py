@@ -303,12 +303,29 @@ FACTS = {"carrier": "JetBlue", "origin": "JFK", "destination": "MIA", "scheduled
 @pytest.mark.parametrize(
     ("story", "refused", "reason"),
     [
-        ([], "depart", "nobody has scheduled it"),
-        (["schedule"], "arrive", "it is scheduled, and it can be delayed or departed or cancelled"),
-        (["schedule", "depart"], "cancel", "it has departed, and it can be arrived now"),
-        (["schedule", "depart", "arrive"], "depart", "it has arrived, and nothing more"),
-        (["schedule", "cancel"], "depart", "it is cancelled, and nothing more"),
-        (["schedule"], "schedule", "it is scheduled"),
+        ([], "depart", "depart: nobody has scheduled it; it can only be scheduled now."),
+        (
+            ["schedule"],
+            "arrive",
+            "arrive: it is scheduled and has not departed; "
+            "it can only be delayed, depart or be cancelled now.",
+        ),
+        (
+            ["schedule", "depart"],
+            "cancel",
+            "be cancelled: it has departed; it can only arrive now.",
+        ),
+        (
+            ["schedule", "depart", "arrive"],
+            "depart",
+            "depart: it has arrived; nothing more happens to it.",
+        ),
+        (
+            ["schedule", "cancel"],
+            "depart",
+            "depart: it is cancelled; nothing more happens to it.",
+        ),
+        (["schedule"], "schedule", "be scheduled: it is scheduled and has not departed;"),
     ],
 )
 def test_what_may_not_be_is_refused_with_the_reason(
@@ -317,7 +334,7 @@ def test_what_may_not_be_is_refused_with_the_reason(
     for step in story:
         getattr(desk, step)("B6 1", **(FACTS if step == "schedule" else {}))
     before = len(desk.stream)
-    with pytest.raises(CommandRefused, match=reason):
+    with pytest.raises(CommandRefused, match=f"^B6 1 cannot {reason}"):
         getattr(desk, refused)("B6 1")
     assert len(desk.stream) == before
 
