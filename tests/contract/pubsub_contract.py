@@ -26,6 +26,11 @@ def supports(lab: PubSubBroker, name: str) -> bool:
     return lab.capabilities[name].support != "absent"
 
 
+def as_sent(lab: PubSubBroker, numbers: list[int]) -> list[int]:
+    """Numbers of several channels in their order, where the broker does not keep it."""
+    return numbers if supports(lab, "order across channels") else sorted(numbers)
+
+
 def unheard_known(lab: PubSubBroker) -> bool:
     """Whether the broker says when nobody was there: it counts, or gives messages back."""
     return supports(lab, "subscriber count") or any(
@@ -135,13 +140,15 @@ class PubSubContract:
             assert [i.content for i in board.history() if i.channel == "news"] == [1, 4]
         assert received == [("news", 1), ("alerts", 2), ("news", 4)]
 
-    def test_patterns_cross_dots(self, tower: Publisher, board: Subscriber) -> None:
+    def test_patterns_cross_dots(
+        self, lab: PubSubBroker, tower: Publisher, board: Subscriber
+    ) -> None:
         board.psubscribe("flights.*")
         tower.publish("flights.JFK", 1)
         tower.publish("flights.JFK.delayed", 2)
         tower.publish("alerts.JFK", 3)
         received = board.drain()
-        assert [i.content for i in received] == [1, 2]
+        assert as_sent(lab, [i.content for i in received]) == [1, 2]
         assert {i.pattern for i in received} == {"flights.*"}
 
     def test_channel_and_pattern_both_deliver(
@@ -430,8 +437,8 @@ class PubSubContract:
             board.drain()
         assert board.stop()
         assert not board.listening
-        assert seen == [1, 2]
-        assert [i.content for i in board.history()] == [1, 2]
+        assert as_sent(lab, seen) == [1, 2]
+        assert [i.content for i in board.history()] == seen
 
     def test_a_handler_may_subscribe_publish_and_stop(
         self, tower: Publisher, board: Subscriber

@@ -25,3 +25,15 @@ class TestEmbeddedKafka(KafkaContract):
 
 class TestKafka(OnKafka, KafkaContract):
     pass
+
+
+def test_a_new_channel_is_heard_at_once() -> None:
+    """By itself librdkafka looks for the leaders of new partitions only once in a second."""
+    soon = 0
+    with labkit.connect("kafka+embedded://") as lab:
+        subscription = lab.open_subscription()
+        for n in range(6):
+            subscription.add(f"news-{n}")
+            lab.publish(f"news-{n}", b"1")
+            soon += subscription.poll(0.4) is not None
+    assert soon >= 5

@@ -28,7 +28,7 @@ def test_what_the_check_takes_for_absent_is_absent_in_the_tables() -> None:
             "Kafka": kafka_table("Kafka", mock=False),
         }
     for broker, table in tables.items():
-        known = {row.name.replace("streams", "stream"): row.support for row in table}
+        known = {row.name: row.support for row in table}
         absent = {n for n in names if known.get(n, Support.ABSENT) is Support.ABSENT}
         assert absent == lab11.ABSENT[broker]
 

@@ -26,25 +26,46 @@ from helpers import eventually
 import labkit
 from labkit import EventStream, NewEvent, Publisher, Subscriber, Worker, WorkQueue, servers
 from labkit.broker import NewEntry
+from labkit.brokers.kafka import settings
 from labkit.errors import BatchError, BrokerUnavailable, LabkitError
 from labkit.servers import KafkaServer
 
 EVENTS = 100_000
 BATCH = 1_000
 KEYS = 50
+SOON_MS = 1_500
 
 
-@pytest.fixture
-def own_server() -> Iterator[KafkaServer]:
-    """A Kafka of the test's own, to be killed at will."""
+@pytest.fixture(scope="module")
+def server_of_these_tests() -> Iterator[KafkaServer]:
     if servers.find_kafka() is None:
         missing("Kafka (python tools/fetch_kafka.py, and Java 17)")
     with servers.start_kafka() as server:
         yield server
 
 
+@pytest.fixture
+def own_server(server_of_these_tests: KafkaServer) -> KafkaServer:
+    """A Kafka to be killed at will; use a namespace."""
+    return server_of_these_tests.start()
+
+
+@pytest.fixture
+def space() -> str:
+    """A namespace that no other test has."""
+    return own_namespace()
+
+
+@pytest.fixture
+def soon_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that died is missed after 1.5 s, here and in READER."""
+    monkeypatch.setattr(settings, "SESSION_MS", SOON_MS)
+
+
 @pytest.mark.timeout(600)
-def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: KafkaServer) -> None:
+def test_what_was_confirmed_survives_three_kills_of_the_server(
+    own_server: KafkaServer, space: str
+) -> None:
     """100,000 entries; the node is killed 3 times meanwhile, and readers leave 10 times."""
     url = own_server.url
     confirmed: dict[str, list[int]] = defaultdict(list)
@@ -53,7 +74,9 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: Kafka
     progress = [0]
 
     def append_all() -> None:
-        with labkit.connect(url, timeout=60.0, connect_timeout=30.0, trace=False) as lab:
+        with labkit.connect(
+            url, namespace=space, timeout=60.0, connect_timeout=30.0, trace=False
+        ) as lab:
             log = lab.open_stream("events")
             for start in range(0, EVENTS, BATCH):
                 numbers = range(start, start + BATCH)
@@ -73,7 +96,9 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: Kafka
     writer.start()
     seen: dict[str, list[int]] = defaultdict(list)
     kills = deaths = 0
-    with labkit.connect(url, timeout=60.0, connect_timeout=30.0, trace=False) as lab:
+    with labkit.connect(
+        url, namespace=space, timeout=60.0, connect_timeout=30.0, trace=False
+    ) as lab:
         eventually(lambda: progress[0] or not writer.is_alive(), 60)
         group = lab.open_stream("events").open_group("readers", {})
         member = group.join("reader 0")
@@ -112,31 +137,37 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(own_server: Kafka
     assert len(confirmed) == KEYS
 
 
-READER = """
+READER = f"""
 import sys, labkit
-with labkit.connect(sys.argv[1], timeout=30.0, trace=False) as lab:
-    member = lab.open_stream("events").open_group("readers", {}).join(sys.argv[2])
+from labkit.brokers.kafka import settings
+settings.SESSION_MS = {SOON_MS}
+url, space, name = sys.argv[1:]
+with labkit.connect(url, namespace=space, timeout=30.0, trace=False) as lab:
+    member = lab.open_stream("events").open_group("readers", {{}}).join(name)
     while True:
         entries = member.poll(50, 1.0).entries
         for entry in entries:
             print(entry.key, entry.body.decode())
         sys.stdout.flush()  # done; and only then committed
-        member.commit({entry.position.partition: entry.position for entry in entries})
+        member.commit({{entry.position.partition: entry.position for entry in entries}})
 """
 
 
 @pytest.mark.timeout(180)
-def test_nothing_is_lost_when_members_are_killed_ten_times(own_server: KafkaServer) -> None:
+@pytest.mark.usefixtures("soon_missed")
+def test_nothing_is_lost_when_members_are_killed_ten_times(
+    own_server: KafkaServer, space: str
+) -> None:
     """Each of ten processes is killed (SIGKILL) in the middle of its work, two at a time."""
     seen: dict[str, list[int]] = defaultdict(list)
-    with labkit.connect(own_server.url, timeout=30.0, trace=False) as lab:
+    with labkit.connect(own_server.url, namespace=space, timeout=30.0, trace=False) as lab:
         log = lab.open_stream("events")
         total = 20_000
         for start in range(0, total, BATCH):
             numbers = range(start, start + BATCH)
             log.append([NewEntry(str(n).encode(), f"k{n % KEYS}") for n in numbers])
         for _ in range(5):
-            for code, lines in _killed_in_the_middle(own_server.url, readers=2):
+            for code, lines in _killed_in_the_middle(own_server.url, space, readers=2):
                 assert code == -signal.SIGKILL
                 for line in lines:
                     key, number = line.split()
@@ -157,11 +188,13 @@ def test_nothing_is_lost_when_members_are_killed_ten_times(own_server: KafkaServ
         assert first == sorted(first), "order within a key"
 
 
-def _killed_in_the_middle(url: str, readers: int) -> list[tuple[int, list[str]]]:
+def _killed_in_the_middle(url: str, space: str, readers: int) -> list[tuple[int, list[str]]]:
     """Exit code and whole lines of each process, killed when work is in hand."""
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", READER, url, f"reader {n}"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", READER, url, space, f"reader {n}"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for n in range(readers)
     ]
@@ -191,9 +224,11 @@ def _killed_in_the_middle(url: str, readers: int) -> list[tuple[int, list[str]]]
     return list(zip(codes, lines, strict=True))
 
 
-def test_an_idempotent_producer_appends_once_across_a_kill(own_server: KafkaServer) -> None:
+def test_an_idempotent_producer_appends_once_across_a_kill(
+    own_server: KafkaServer, space: str
+) -> None:
     """librdkafka sends again what was on its way; the broker knows what it has already."""
-    with labkit.connect(own_server.url, timeout=60.0, connect_timeout=30.0) as lab:
+    with labkit.connect(own_server.url, namespace=space, timeout=60.0, connect_timeout=30.0) as lab:
         log = lab.open_stream("events")
         log.append([NewEntry(b"first", "k")])
         kill = threading.Thread(target=lambda: (own_server.kill(), own_server.start()))
@@ -205,8 +240,8 @@ def test_an_idempotent_producer_appends_once_across_a_kill(own_server: KafkaServ
     assert bodies == [b"first", *(str(n).encode() for n in range(50))]
 
 
-def test_tasks_survive_the_server(own_server: KafkaServer) -> None:
-    with labkit.connect(own_server.url, timeout=30.0, connect_timeout=30.0) as lab:
+def test_tasks_survive_the_server(own_server: KafkaServer, space: str) -> None:
+    with labkit.connect(own_server.url, namespace=space, timeout=30.0, connect_timeout=30.0) as lab:
         queue = WorkQueue(lab, "rebooking")
         queue.put_many(range(200))
         seen: Counter[int] = Counter()
@@ -220,9 +255,11 @@ def test_tasks_survive_the_server(own_server: KafkaServer) -> None:
         assert queue.depth().unfinished == 0
 
 
-def test_a_subscriber_misses_nothing_while_the_server_is_away(own_server: KafkaServer) -> None:
+def test_a_subscriber_misses_nothing_while_the_server_is_away(
+    own_server: KafkaServer, space: str
+) -> None:
     with (
-        labkit.connect(own_server.url, timeout=30.0, connect_timeout=30.0) as lab,
+        labkit.connect(own_server.url, namespace=space, timeout=30.0, connect_timeout=30.0) as lab,
         Publisher(lab, sender="tower") as tower,
         Subscriber(lab, name="board") as board,
     ):
@@ -237,8 +274,8 @@ def test_a_subscriber_misses_nothing_while_the_server_is_away(own_server: KafkaS
         assert board.stats().lost == 0
 
 
-def test_a_paused_server_is_said_to_be_unreachable(own_server: KafkaServer) -> None:
-    with labkit.connect(own_server.url, timeout=1.0, connect_timeout=5.0) as lab:
+def test_a_paused_server_is_said_to_be_unreachable(own_server: KafkaServer, space: str) -> None:
+    with labkit.connect(own_server.url, namespace=space, timeout=1.0, connect_timeout=5.0) as lab:
         lab.publish("news", b"1")
         own_server.pause()
         with pytest.raises(BrokerUnavailable, match=r"may have\s+arrived") as caught:

@@ -84,6 +84,7 @@ def test_what_is_missing_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyP
     def no_server() -> None:
         raise ServerError("No Redis here. Install redis-server.")
 
+    monkeypatch.delenv(at_hand.BROKERS_VARIABLE, raising=False)
     monkeypatch.setitem(at_hand._START, "redis", no_server)
     monkeypatch.setattr(at_hand, "find_spec", lambda _: None)
 

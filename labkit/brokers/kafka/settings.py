@@ -40,7 +40,7 @@ PRODUCER = (
         "enable.idempotence",
         True,
         False,
-        "The broker recognises a batch that was sent again: no duplicates, no change of order.",
+        "A real Kafka knows a batch that was sent again: no duplicates, no change of order.",
     ),
     Setting("linger.ms", 0, 5, "Waiting for company makes larger batches, and every append later."),
     Setting(

@@ -128,7 +128,7 @@ _ROWS = (
         _ABSENT,
         "A confirm says that the request is in the service's queue, not who consumes from it.",
     ),
-    ("streams", _ABSENT, NO_STREAMS),
+    ("stream", _ABSENT, NO_STREAMS),
     (
         "replay for late subscribers",
         _ABSENT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -30,8 +31,6 @@ _NAMES = {
     "kafka": "Kafka",
     "kafka+embedded": "Kafka mock",
 }
-_OTHERWISE = {"stream": "streams"}
-"""Another name under which a capability may stand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +58,8 @@ class AtHand:
 
     def capability(self, name: str) -> Capability:
         """What it can do of this name; absent where its table does not know it."""
-        for one in (name, _OTHERWISE.get(name, name)):
-            try:
-                return self.lab.capabilities[one]
-            except KeyError:
-                continue
+        with contextlib.suppress(KeyError):
+            return self.lab.capabilities[name]
         return Capability(name, Support.ABSENT, "Its table of capabilities does not name it.")
 
     def memory_mb(self) -> float | None:
