@@ -13,7 +13,7 @@ from contract.real_server import OnRabbitMQ
 from helpers import eventually
 
 import labkit
-from labkit import Reject, Task, Worker, WorkQueue
+from labkit import Reject, RetryPolicy, Task, Worker, WorkQueue
 from labkit.broker import Depth, QueueBroker
 from labkit.errors import BrokerRefused
 from labkit.servers import RabbitServer
@@ -61,6 +61,22 @@ class TestQuorumQueues(OnQueues, QueueContract):
                 )
 
             eventually(lambda: counted() == (2, 2, 1))
+
+    def test_done_is_done_although_tasks_move_while_they_are_counted(
+        self, lab: QueueBroker
+    ) -> None:
+        def handler(task: Task) -> None:
+            if task.content == 3:
+                raise KeyError("seat")
+
+        policy = RetryPolicy(attempts=3, first=0.05)
+        for attempt in range(4):
+            queue = WorkQueue(lab, f"moving-{attempt}")
+            with Worker(queue, handler, retry=policy) as ada:
+                queue.put_many(range(10))
+                ada.start()
+                assert queue.wait_until_done()
+                assert queue.depth() == Depth(0, 0, 0, 1)
 
     def test_a_plain_client_puts_and_takes(
         self, lab: QueueBroker, queue: WorkQueue, server: RabbitServer

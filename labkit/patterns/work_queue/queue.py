@@ -30,6 +30,7 @@ from labkit.trace import Action
 
 BROKER = "broker"
 _LOOK_AGAIN_S = 0.02
+_QUIET_LOOKS = 3
 
 
 class WorkQueue:
@@ -146,7 +147,8 @@ class WorkQueue:
     def wait_until_done(self, timeout: float = 30.0) -> bool:
         """Wait until no task is ready, in flight or delayed; False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while self.depth().unfinished:
+        quiet = 0  # looks in a row: while one place is counted, a task may move to another
+        while (quiet := 0 if self.depth().unfinished else quiet + 1) < _QUIET_LOOKS:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_LOOK_AGAIN_S)
