@@ -70,8 +70,12 @@ end
 
 local function ready() return math.max(0, held() - flying()) end
 
--- With the groups, which are made again as soon as somebody asks.
-local function empty() redis.call('UNLINK', workers, unpack(places)) end
+local function empty()
+  redis.call('UNLINK', workers, unpack(places))
+  for _, key in ipairs(places) do
+    redis.call('XGROUP', 'CREATE', key, 'workers', '0', 'MKSTREAM')
+  end
+end
 """
 
 SCRIPTS = queue_scripts(_HEAD)
