@@ -544,6 +544,13 @@ class QueueContract:
         assert len(queue.dead_letters(limit=2000)) == queue.redrive() == 1100
         assert queue.depth() == Depth(1100, 0, 0, 0)
 
+    def test_a_purged_queue_goes_on(self, queue: WorkQueue) -> None:
+        queue.purge()
+        queue.put_many([1, 2])
+        with Worker(queue, nothing, name="ada") as ada:
+            assert ada.run() == 2
+        assert queue.depth() == Depth(0, 0, 0, 0)
+
     def test_purge_takes_all_and_those_in_flight_learn_of_it(
         self, lab: QueueBroker, queue: WorkQueue
     ) -> None:

@@ -109,13 +109,6 @@ class RealRedis(OnServer, QueueContract):
             queue.put("new", id="t")
             assert ada.run() == 1
 
-    def test_a_purged_queue_goes_on_for_a_worker_that_has_not_taken_yet(self, make: Any) -> None:
-        queue = make()
-        queue.purge()
-        queue.put_many([1, 2])
-        assert len(queue.tasks.take("ada", 4, 0.0)) == 2
-        assert queue.tasks.take("bob", 4, 0.0) == []
-
     def test_purging_under_a_waiting_worker(self, make: Any) -> None:
         queue = make()
         with Worker(queue, nothing, name="ada") as ada:
