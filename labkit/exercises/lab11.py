@@ -35,7 +35,7 @@ ABSENT: dict[str, frozenset[str]] = {
 _JOBS: dict[str, tuple[str, frozenset[str]]] = {
     "audit": (
         "The audit reads the whole day once more next week, with a question that nobody has yet.",
-        frozenset({"stream", "consumer groups"}),
+        frozenset({"stream", "consumer groups", "replay for late subscribers"}),
     ),
     "rebooking": (
         "Passengers of a flight that leaves soon come first; who finds no seat is tried again in "
@@ -99,11 +99,16 @@ def _check_choice(job: str, taken: Any = None, why: Any = None) -> None:
             f"For {job!r} you take {taken}, where {lacking[0]!r} is absent.",
             f"{what} Look at the row {lacking[0]!r} of the table, and take one that has it.",
         )
-    if why not in fitting:
+    if not isinstance(why, str) or why not in fitting:
         raise Wrong(
             f"Your reason for {job!r} is {why!r}.",
-            f"{what} The reason is the name of the capability that this needs, as the table "
+            f"{what} The reason is the name of the one capability that this needs, as the table "
             "writes it.",
+        )
+    if why in ABSENT[taken]:
+        raise Wrong(
+            f"You take {taken} for its {why!r}, and there it is absent.",
+            "Read the row again: which broker has it?",
         )
     if not any(why in absent for absent in ABSENT.values()):
         raise Wrong(
@@ -202,7 +207,7 @@ def _check_outage(
         raise Wrong(
             "The broker went away at the second task. The first one is in the queue, and in the "
             "table as well.",
-            "Delete each row as soon as its task is in, and not all of them at the end.",
+            "Delete each row as soon as its task is in: not at the end, nor in one transaction.",
         )
 
 
@@ -278,10 +283,10 @@ def check_apart(apart: Callable[[pd.DataFrame], Any], _lab: Lab) -> None:
             f"Two jobs: {{'replay': 10.0, 'seats': 4.0}}, and you say {got}.",
             "Each job by itself: groupby.",
         )
-    got = ask(("Redis", "fan-out", True, "native", 0.2, 0.5), redis, rabbit)
+    got = ask(log[0], absent, redis, rabbit)
     if not _close(got, {"seats": 4.0}):
         raise Wrong(
-            f"The fan-out ran on one server only, and you say {got}.",
+            f"The replay was measured on one server only, and you say {got}.",
             "One figure is not far from anything: leave such a job out.",
         )
 

@@ -22,13 +22,14 @@
 
 # %% name="setup"
 import inspect
+from textwrap import fill
 
 from labkit import plots
 from labkit.exercises import lab11
 from labkit.experiments.choosing import compare, jobs, open_brokers
 from labkit.experiments.choosing.commands import commands_of_a_task
 from labkit.experiments.choosing.guide import guide
-from labkit.experiments.choosing.job_table import JobTable
+from labkit.experiments.choosing.job_table import CLAIM, JobTable
 from labkit.experiments.choosing.poison import poison
 from labkit.experiments.choosing.restart import kill_servers
 
@@ -57,7 +58,8 @@ print(f"Broker: {', '.join(brokers.names)}")
 # always there; without a real Kafka, the mock cluster of librdkafka takes its place, if confluent-kafka is
 # installed. Both are *stand-ins*: they show what is promised, and nothing about speed. If you have fewer
 # than the picture shows, look at the stored outputs before you run: they come from a run with four. On a
-# small machine, set `LABKIT_BROKERS` to those that you want, as in `redis+embedded,redis`.
+# small machine, set `LABKIT_BROKERS` to those that you want before you start Jupyter: `redis+embedded,redis`
+# takes the embedded broker and a Redis.
 
 # %% name="at-hand" tags=["nbval-ignore-output"]
 brokers
@@ -71,14 +73,16 @@ print("At least one broker is here; of one that is missing, the table says how t
 # ## What happens after the processing?
 #
 # "Kafka is a faster RabbitMQ" compares how fast messages pass. Ask first what happens *after* a message was
-# handled. Ten messages; the third is poisoned: the handler raises, however often it is tried. Once they are
-# in a **log**: the reader goes on in order, and commits each one after its work. Once they are in a
-# **queue**: each task is acknowledged by itself, and after three attempts it is put aside.
+# handled. Ten messages; the third is poisoned: the handler raises, however often it is tried.
+#
+# - Once they are in a **log**. The reader goes on in order, and after each one it writes down how far it has
+#   come (it *commits* its place). When the handler raises, the reader stops; it is started three times.
+# - Once they are in a **queue**. The worker acknowledges each task by itself; each may be tried three times.
 #
 # **Predict.** How many of the ten are done in the log, and how many in the queue?
 #
 # - **A.** 9 and 9: the poisoned one is left out.
-# - **B.** 2 and 9.
+# - **B.** 2 and 9: only the worker of the queue gets past it.
 # - **C.** 2 and 2: what fails stops the others.
 
 # %% name="poison" tags=["nbval-ignore-output"]
@@ -96,9 +100,10 @@ assert {(row.queue_done, row.queue_dead) for row in poisoned} == {(9, 1)}
 # %% [markdown] name="poison-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **B**, on every broker: it is the *way of reading* that decides, and not the maker. A log has one place for
-# a reader, and "4 to 10 are done, 3 is not" cannot be said with one place. So the reader comes back to the
-# third for ever, and what is behind it waits. A queue knows each task, so one can be put aside.
+# **B**, on every broker that has both: it is the *way of reading* that decides, and not the maker. A log has
+# one place for a reader, and "4 to 10 are done, 3 is not" cannot be said with one place. So each new start
+# begins at the third again, here three times, else for ever, and what is behind it waits. A queue knows each
+# task, so one can be put aside. (On RabbitMQ labkit has no log, so nothing was tried there.)
 #
 # The log has something for it: all ten are still there, in order, for the next reader and for the mended
 # handler. To go on past the third, your code has to skip it, and write down that it did. (A Redis stream can
@@ -117,24 +122,30 @@ assert {(row.queue_done, row.queue_dead) for row in poisoned} == {(9, 1)}
 #
 # Each job does its work twice: at a calm pace, which gives the latency (from when a message was *due*; the
 # first twenty are warm-up), and in one burst, which gives the throughput. This is one of them, as it runs on
-# every broker:
+# every broker. `notes` hands out the flights, `paced` at their time and `burst` all at once, and writes down
+# what arrives; `kill_one` starts a worker and kills it in its fourth task:
 
 # %% name="job"
 print(inspect.getsource(jobs.rebook))
 
 # %% [markdown] name="jobs-concept"
-# **Predict.** A worker is killed (on a server: its process, by SIGKILL) while it works on a task. The lease
-# is one second. How long until another one has that task?
+# **Predict.** A worker is killed (on a server: its process, by SIGKILL) while it works on a task. Its lease is
+# one second: so long may it be silent. How long until another one has that task?
 #
 # - **A.** About a second on each: that is the lease.
-# - **B.** At once on each: the connection is gone.
-# - **C.** It differs by a hundred times and more: at once on one, after seconds on another.
+# - **B.** A few milliseconds on each: the connection is gone.
+# - **C.** It differs: soonest on Redis, which is the fastest.
+# - **D.** It differs: soonest on RabbitMQ.
 #
 # And which broker hands out the three channels of the fan-out in the order in which they were published?
 #
-# - **D.** All of them.
-# - **E.** All but Kafka.
-# - **F.** None.
+# - **E.** All of them.
+# - **F.** All but Kafka.
+# - **G.** None.
+#
+# The cell takes half a minute. How to read what comes: *twice* counts deliveries beyond the first,
+# *reordered* those that came after a later one. *Native* means that the broker itself does the job,
+# *emulated* that labkit does it on top of the broker, *absent* that nobody does.
 
 # %% name="compare" tags=["nbval-ignore-output"]
 run = compare(brokers)
@@ -165,36 +176,42 @@ print("The killed worker's task came back everywhere.")
 # %% [markdown] name="compare-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **C.** Who notices a death, and how? RabbitMQ sees the connection break, and gives the task to another at
-# once. Redis knows nothing of its clients' lives: labkit's lease has to run out. Kafka waits until the
-# member's session has ended, six seconds here, and then shares the partitions anew.
+# **D.** Who notices a death, and how? RabbitMQ sees the connection break, and gives the task to another within
+# milliseconds. Redis knows nothing of its clients' lives: labkit's lease has to run out, about a second. Kafka
+# waits until it has heard nothing from the reader for six seconds (its *session*), and then shares out the
+# partitions, the parts of a topic, among those that are left.
 #
-# **E.** Redis and RabbitMQ have one line to each reader. Kafka has a log for each channel, and they have
+# **F.** Redis and RabbitMQ have one line to each reader. Kafka has a log for each channel, and they have
 # nothing to do with one another: the reader gets some of the one, then some of the other. *Within* a channel
-# nothing was out of order. With the tasks it is the same: Kafka spreads them over partitions.
+# nothing was out of order. With the tasks and the replay it is the same: Kafka spreads them over partitions.
 #
 # And nobody lost anything. So "which of them loses messages?" is not the question; we come back to it.
 #
 # </details>
 #
 # Be careful with the times. All ends of these jobs live in one Python program, so they are figures of this
-# client *and* a broker; a p99 rests on the two slowest of each hundred; and another program that wakes up in
-# that moment is in it, too. Run the cell again, and see which differences stay. A factor of ten that stays
-# is worth a sentence.
+# client *and* a broker; a p99 of a hundred messages rests on the two slowest; and another program that wakes
+# up in that moment is in it, too. Nor do they promise the same: this RabbitMQ has a task on the disk before
+# `put` returns, this Redis only in memory (you will see what that is worth). Run the cell again, and see
+# which differences stay. A factor of ten that stays is worth a sentence.
 #
 # ## What was emulated?
 #
-# The code was the same everywhere. What the broker did for it was not. labkit says of each capability
-# whether the broker does it (*native*), labkit has to do it (*emulated*), or nobody does (*absent*).
+# The code was the same everywhere; what the broker did for it was not. You have seen two cases: on Kafka labkit
+# *emulates* the work queue, and on RabbitMQ a log is *absent*. The rebooking asks for more: a passenger for
+# whom there is no seat is to be tried again in ten minutes, so a task has to wait, and others pass it.
 #
-# **Predict.** On which broker does labkit have to emulate the work queue, on which is there no stream, and on
-# which no task that waits for ten minutes?
+# **Predict.** Where do such *delayed tasks* come natively, as labkit uses these brokers?
 #
-# - **A.** Redis, Redis, Redis: it is a cache.
-# - **B.** Kafka, RabbitMQ, Kafka.
-# - **C.** Nowhere: each of them can do everything.
+# - **A.** On RabbitMQ: it is made for tasks.
+# - **B.** On Redis and RabbitMQ; only a log cannot let others pass.
+# - **C.** On all three.
+# - **D.** On none.
 
 # %% name="capabilities" tags=["nbval-ignore-output"]
+for name in brokers.names:
+    waits = run.capability(name, "delayed tasks")
+    print(fill(f"{name}, {waits.support}: {waits.why}", 90, subsequent_indent="   "))
 run.capabilities()
 
 # %% name="capabilities-check"
@@ -204,23 +221,28 @@ assert run.figures[~absent].throughput.gt(0).all()
 for kafka in [name for name in can if name.startswith("Kafka")]:
     assert (can[kafka]["work queue"], can[kafka]["delayed tasks"]) == ("emulated", "absent")
 assert "RabbitMQ" not in can or can["RabbitMQ"]["stream"] == "absent"
+assert "native" not in set(can.loc["delayed tasks"])
+print("No broker here delays a task by itself.")
 print("What is absent has no figures; what is native or emulated has.")
 
 # %% [markdown] name="capabilities-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **B.** Each broker is at home somewhere. *Absent* is the most useful word in the table: a broker that is
-# twice as fast at what you do not need does not help. *Emulated* is the second: it works, and the code for
-# it is yours to trust, here labkit's, elsewhere your own.
+# **D.** The lines above the table say how labkit helps itself, and why it cannot on Kafka. Read down the
+# columns: each broker is at home somewhere, and none everywhere.
 #
-# The reason stands in `run.capability("RabbitMQ", "stream").why`, for each of them.
+# *Absent* is the most useful word in the table: a broker that is twice as fast at what you do not need does
+# not help. *Emulated* is the second: it works, and the code for it is yours to trust, here labkit's,
+# elsewhere your own. The reason for any of them: `run.capability("RabbitMQ", "stream").why`.
 #
 # </details>
 #
 # ## Under the hood
 #
 # One task is put into a queue and done. What that becomes on each broker: the last commands of its own
-# client.
+# client, long ones cut at `…`. Marks such as `<take>` and `<ack>` are labkit's, and say what a command is for.
+#
+# Look for the command that says "this task is done". Which broker is told of one task, and which of a place?
 
 # %% name="hood" tags=["nbval-ignore-output"]
 commands = commands_of_a_task(brokers)
@@ -233,21 +255,28 @@ assert all(commands.values())
 print("Each broker has its own words for it.")
 
 # %% [markdown] name="costs-concept"
+# Redis and RabbitMQ are told of one task (`<ack>` with its id, `basic.ack`). Kafka is told a place in a
+# partition, `[2]=1` for example: in partition 2 go on at 1. That is the log with its one place again.
+#
 # ## What it costs to have it
 #
 # **Predict.** How much memory does a server hold that did this work?
 #
 # - **A.** All about the same: the messages are the same.
-# - **B.** Redis some 10 to 20 MB, RabbitMQ over 100, Kafka over 200.
+# - **B.** Kafka most, and over ten times as much as Redis.
 # - **C.** Redis most, for it keeps everything in memory.
+#
+# In the table: `idle_mb` before the work and `busy_mb` after it; `adapter_lines`, labkit's own code for this
+# broker; and how many of its capabilities are emulated and absent.
 
 # %% name="costs" tags=["nbval-ignore-output"]
-run.brokers[["broker", "what", "idle_mb", "busy_mb", "adapter_lines", "emulated", "absent"]]
+run.brokers.set_index("broker")[["idle_mb", "busy_mb", "adapter_lines", "emulated", "absent"]]
 
 # %% name="costs-check"
 held = run.brokers.set_index("broker").busy_mb.dropna()
 assert "Redis" not in held or held["Redis"] == held.min()
 assert "Kafka" not in held or held["Kafka"] == held.max()
+assert not {"Redis", "Kafka"} <= set(held.index) or held["Kafka"] > 10 * held["Redis"]
 print(run.jobs.to_string(index=False))
 
 # %% [markdown] name="costs-explained"
@@ -255,23 +284,25 @@ print(run.jobs.to_string(index=False))
 #
 # **B.** A few thousand small messages are nothing; the machinery is what you see. Kafka's is made for
 # millions of them, and is there from the start. (These are private nodes with small settings, in production
-# they hold more. A stand-in has no server, so no figure.)
+# they hold more. One may hold less after the work than before it, when it has tidied up. A stand-in has no
+# server, so no figure.)
 #
-# The jobs need the same lines on each, because labkit hides the difference. `adapter_lines` is what that
-# takes: some three thousand lines of labkit for each broker. To be independent of a broker is not free.
+# The jobs need the same few lines on each (the cell above counts them), because labkit hides the difference.
+# `adapter_lines` is what that takes: some three thousand lines of labkit for each broker. To be independent of a broker is not free.
 #
 # </details>
 #
 # ## To lose nothing, you must use …
 #
-# A hundred messages are in a server. It is killed (SIGKILL), and started again. Once everything is left as
-# it is by default; once it is set to keep them.
+# A hundred messages are in a server. It is killed (SIGKILL), and started again: once as client and server are
+# by default, and once set to keep them.
 #
 # **Predict.** Whose messages survive by default?
 #
-# - **A.** RabbitMQ's: it is made for messages.
-# - **B.** Redis': it writes snapshots.
-# - **C.** Neither's. With the right settings, both.
+# - **A.** Those on RabbitMQ and Kafka: they are made for messages, Redis is a cache.
+# - **B.** Those on all three: Redis writes snapshots.
+# - **C.** Those on Kafka only.
+# - **D.** None.
 
 # %% name="kill" tags=["nbval-ignore-output"]
 left = kill_servers(brokers)
@@ -287,10 +318,11 @@ print("Where a server could be killed: all 100 were there again, if it was set s
 # <details><summary><b>What happened</b></summary>
 #
 # **C.** Redis' first snapshot would have come later; with `appendonly yes` and `appendfsync always` each
-# write is on the disk before the answer. RabbitMQ's queue was not durable, and went with all that was in it.
+# write is on the disk before the answer. RabbitMQ's queue was not durable, for pika's `queue_declare` does not ask
+# for it by default, and went with all that was in it. With the right settings both keep all hundred.
 # *Settings* decide, and each setting that keeps more makes something slower.
 #
-# Kafka's log is in files, so it survives that the *program* is killed. When the machine loses power, what
+# Kafka's log is in files, so it survives that the *program* is killed, by default, too. When the machine loses power, what
 # the operating system has not written yet is gone, on each of them; then copies on other machines help.
 #
 # </details>
@@ -306,6 +338,7 @@ print("Where a server could be killed: all 100 were there again, if it was set s
 # - **C.** A table in the database that the program has anyway.
 
 # %% name="table"
+print(CLAIM)
 table = JobTable(":memory:")
 table.put(*(f"report {number}" for number in range(1, 11)))
 for _ in range(6):
@@ -324,10 +357,11 @@ table.close()
 # %% [markdown] name="table-explained"
 # <details><summary><b>What happened</b></summary>
 #
-# **C.** One statement takes a job (`update … returning`), so no two workers get the same one. What is lost
-# cannot hide: it is a row. There is one thing less to run, to watch and to secure, and a report and its job
-# can be written in *one* transaction; no broker shares one with your database. It ends where many workers wait for one
-# table, or where somebody has to hear of a job within milliseconds.
+# **C.** The statement that is printed above takes a job: it looks for one and marks it as begun in one step, so
+# no two workers get the same. What is lost cannot hide: report 7 was a row that says "begun" in the morning.
+# There is one thing less to run, to watch and to secure, and a report and its job can be written in *one*
+# transaction; no broker shares one with your database. It ends where many workers wait for one table, or
+# where somebody has to hear of a job within milliseconds.
 #
 # </details>
 #
@@ -361,9 +395,9 @@ print("Every sentence rests on figures or capabilities of this run, and they are
 #   minutes.
 # - **report**: ten a night, by one program with a database; a missing one must be seen.
 #
-# For each: what you take ("Redis", "RabbitMQ", "Kafka" or "a table"), and the capability that decides, as the
-# table above writes it: the job needs it, and at least one broker lacks it. `None` where no broker is needed.
-# There are several right answers.
+# For each a pair: what you take ("Redis", "RabbitMQ", "Kafka" or "a table"), and the capability that decides,
+# as the table of capabilities writes it: the job needs it, your choice has it, and at least one other broker
+# lacks it. With "a table" the second one is `None`. There are several right answers.
 #
 # **Expected:** three pairs, such as `("Redis", "subscriber count")`.
 
@@ -391,8 +425,10 @@ lab11.check_choices(choices)
 #
 # On Kafka "delayed tasks" is absent. So tasks wait in a table `later` (columns `id`, `due`, `what`), and once
 # a minute your program calls `put_due`: it puts each task that is due into the queue (`queue.put(what)`), the
-# oldest first, and deletes its row. The broker may go away in the middle: `queue.put` then raises. No task
-# may be lost then, and none that is in the queue may stay in the table.
+# oldest first, and deletes its row. Each statement on this database takes effect at once.
+#
+# The broker may go away in the middle: `queue.put` then raises. You need not catch that. But no task may be
+# lost by it; and of those that are in the queue already no row may be left, or they are put again.
 #
 # **Expected:** with tasks due at 10, 20 and 90, `put_due(database, queue, 30)` puts two; one row is left.
 
@@ -419,11 +455,12 @@ lab11.check_put_due(put_due)
 # %% [markdown] name="exercise-3"
 # ### Exercise 11.3: how far apart?
 #
-# From a frame like `run.figures` (columns broker, job, real, support, p50_ms, p99_ms): for each job, how many
-# times as long as the fastest server's is the slowest one's p99? Leave out stand-ins, and what was not
-# measured; and a job that only one server did.
+# You get a frame like `run.figures`: a row for each broker and job, with the columns broker, job, real,
+# support, p50_ms, p99_ms. For each job, divide the greatest p99 by the smallest. Leave out stand-ins (`real` is
+# False) and what was not measured (NaN); then leave out a job for which only one server is left.
 #
-# **Expected:** `{"seats": 4.0}` for a p99 of 2 ms on Redis and of 8 ms on RabbitMQ.
+# **Expected:** `{"seats": 4.0}` for a p99 of 2 ms on Redis and of 8 ms on RabbitMQ. When it is right, try
+# `apart(run.figures)`: which job tells the servers apart most?
 
 
 # %% name="apart"
@@ -450,7 +487,7 @@ lab11.check_apart(apart)
 # - Ask what the job needs: who hears it, who does it, in which order, once more, later, after a death.
 # - What is *absent* decides first, what is *emulated* second, and speed last.
 # - A log stops at poison and can be read again; a queue puts poison aside and forgets what is done.
-# - No default keeps everything. Settings do, and they cost time.
+# - A broker's name does not keep a message. Settings do, and they cost time.
 # - A broker is a server to run, watch and secure. For ten jobs a day take a table.
 # - A sentence about a broker without a figure or a capability behind it is a habit.
 #

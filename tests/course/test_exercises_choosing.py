@@ -48,6 +48,7 @@ def test_choices() -> None:
         solution=right,
         also_right=[
             but(audit=("Redis", "consumer groups"), rebooking=("Redis", "delayed tasks")),
+            but(audit=("Kafka", "replay for late subscribers")),
         ],
         stub={"audit": (..., ...), "rebooking": (..., ...), "report": (..., ...)},
         wrong=[
@@ -55,6 +56,8 @@ def test_choices() -> None:
             (but(rebooking=("Kafka", "work queue")), "where 'delayed tasks' is absent"),
             (but(rebooking=("Redis", "work queue")), "does not decide"),
             (but(audit=("Kafka", "it is fast")), "'it is fast'"),
+            (but(audit=("Redis", "replay for late subscribers")), "there it is absent"),
+            (but(rebooking=("Redis", ["delayed tasks", "priorities"])), "Your reason"),
             (but(report=("RabbitMQ", "work queue")), "For ten reports a day you take RabbitMQ"),
             (but(audit=("a table", None)), "For 'audit' you take a table"),
             (but(report=("a table", "work queue")), "you name 'work queue'"),
@@ -97,6 +100,11 @@ def test_put_due() -> None:
             queue.put(what)
         for row, _ in rows:
             _delete(database, row)
+
+    def one_transaction(database: Any, queue: Any, now: int) -> None:
+        with database:
+            database.execute("begin")
+            solution(database, queue, now)
 
     def never_delete(database: Any, queue: Any, now: int) -> None:
         for _, what in _due(database, now):
@@ -145,6 +153,7 @@ def test_put_due() -> None:
         ],
     )
     assert "neither place" in lab11.check_put_due(swallow).text
+    assert "in the table as well" in lab11.check_put_due(one_transaction).text
 
 
 def test_apart() -> None:
@@ -164,6 +173,10 @@ def test_apart() -> None:
     def ratio(figures: Any, column: str = "p99_ms") -> Any:
         grouped = figures.groupby("job")[column]
         return (grouped.max() / grouped.min()).to_dict()
+
+    def rows_counted(figures: Any) -> Any:
+        grouped = figures[figures.real].groupby("job").p99_ms
+        return (grouped.max() / grouped.min())[grouped.size() > 1].to_dict()
 
     def zero(figures: Any) -> Any:
         servers = figures[figures.real]
@@ -190,3 +203,4 @@ def test_apart() -> None:
             (lambda figures: {"seats": 6.0 + len(figures)}, "8; that is"),
         ],
     )
+    assert "on one server only" in lab11.check_apart(rows_counted).text

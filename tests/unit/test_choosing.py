@@ -286,7 +286,7 @@ def test_no_number_stands_in_a_sentence_that_is_not_in_its_evidence(run: Compari
 
 def test_the_guide_says_who_is_first_and_who_lacks_it(run: Comparison) -> None:
     by_need = {one.need: one.text for one in guide(two_servers(run))}
-    assert by_need["to read it again"] == ("Take Fast: native. Absent on Late (Late: It forgets).")
+    assert by_need["to read it again"] == ("Take Fast: native. Absent on Late (It forgets).")
     assert by_need["a small machine"] == (
         "After the work the server held 9.5 MB on Fast and 90 MB on Late."
     )

@@ -154,7 +154,7 @@ def _work(facts: _Facts) -> Iterator[Sentence]:
     back = facts.figures("rebooking", "back_after_s", real=True)
     if back:
         text = f"The killed worker's task was in other hands {_by(back)}."
-        yield Sentence("work that outlives its worker soon", text, tuple(back))
+        yield Sentence("work that survives its worker", text, tuple(back))
     for need, name in (
         ("work that may wait", "delayed tasks"),
         ("urgent work first", "priorities"),
@@ -174,7 +174,7 @@ def _again(facts: _Facts) -> Iterator[Sentence]:
     yield Sentence("to read it again", _advice(facts, stream), tuple(stream))
     speed = facts.figures("replay", "throughput", real=True)[::-1]
     if speed:
-        yield Sentence("to read much again", f"The log was read {_by(speed)}.", tuple(speed))
+        yield Sentence("to read a long log again", f"The log was read {_by(speed)}.", tuple(speed))
 
 
 def _small(facts: _Facts) -> Iterator[Sentence]:
@@ -221,7 +221,7 @@ def _by(evidence: Sequence[Evidence]) -> str:
 
 
 def _advice(facts: _Facts, evidence: Sequence[Evidence]) -> str:
-    """ "Take Redis or RabbitMQ: native. labkit emulates it on Kafka (Kafka: …)."."""
+    """ "Take Redis or RabbitMQ: native. labkit emulates it on Kafka (…)."."""
     names = {
         kind: [e.broker for e in evidence if e.value == kind]
         for kind in (Support.NATIVE, Support.EMULATED, Support.ABSENT)
@@ -231,7 +231,8 @@ def _advice(facts: _Facts, evidence: Sequence[Evidence]) -> str:
     for brokers, words in ((emulated, "labkit emulates it on"), (absent, "Absent on")):
         if brokers:
             why = facts.run.capability(brokers[-1], evidence[0].name).why.rstrip(".")
-            parts.append(f"{words} {listed(brokers)} ({brokers[-1]}: {why}).")
+            whose = f"{brokers[-1]}: " if len(brokers) > 1 else ""
+            parts.append(f"{words} {listed(brokers)} ({whose}{why}).")
     return " ".join(parts)
 
 

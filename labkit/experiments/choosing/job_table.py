@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-_CLAIM = """
+CLAIM = """
 update jobs set state = 'begun', attempts = attempts + 1
 where id = (select id from jobs where state = 'waiting' order by id limit 1)
 returning id, what
 """
+"""Take the oldest that waits, in one statement."""
 
 
 class JobTable:
@@ -34,7 +35,7 @@ class JobTable:
 
     def take(self) -> tuple[int, str] | None:
         """The oldest that waits: its id, and what is to be done. One statement: no two get it."""
-        found: tuple[int, str] | None = self._database.execute(_CLAIM).fetchone()
+        found: tuple[int, str] | None = self._database.execute(CLAIM).fetchone()
         return found
 
     def done(self, job: int) -> None:

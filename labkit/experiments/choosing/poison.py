@@ -55,7 +55,11 @@ class PoisonTable(list[Poisoned]):
 
     def _repr_html_(self) -> str:
         heads = ("broker", "log, in order: done", "tries of the third", "queue: done", "put aside")
-        rows = [(r.broker, r.log_done, r.log_tries, r.queue_done, r.queue_dead) for r in self]
+        logs = ["no log" if row.log_done is None else row.log_done for row in self]
+        rows = [
+            (r.broker, log, r.log_tries, r.queue_done, r.queue_dead)
+            for r, log in zip(self, logs, strict=True)
+        ]
         return table(heads, rows, f"Of {MESSAGES} messages, the third poisoned")
 
 
