@@ -13,6 +13,11 @@ from labkit.brokers.kafka import settings, words
 from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
+MOCK_ROUND_S = 0.4
+"""So long takes a round of the mock cluster: MOCK_SESSION_MS, less 1 s, and a bit."""
+
+MOCK_AGAIN_S = 0.1
+
 _MANY = 1_000
 _LOST = {
     ck.KafkaError.ILLEGAL_GENERATION,
@@ -56,6 +61,8 @@ class Member:
         self.joined = False
         self.positions: dict[Part, int] = {}
         self._given, self._taken = given, taken
+        self._topics = list(topics)
+        self._look_at = time.monotonic() + MOCK_ROUND_S
         self._lock = threading.RLock()
         self._closed = False
         longest_ms = max(round(longest_silence * 1000), 10_000)  # never below the session
@@ -66,7 +73,7 @@ class Member:
             max_poll_interval_ms=min(longest_ms, 86_400_000),
         )
         self._consumer.subscribe(
-            list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
         client.on_close(self, self.close)
 
@@ -80,6 +87,8 @@ class Member:
             if self._closed:
                 raise NotConnected("This member has left its group.")
             found: list[ck.Message] = []
+            if not self.joined and self._client.place.mock:
+                self._join_again()
             # not consume(), which now and then loses a rebalance that comes while it collects
             message = self._consumer.poll(min(timeout, SLICE_S))
             while message is not None:
@@ -161,6 +170,19 @@ class Member:
                 self._client.closed_already(self)
                 del self._consumer
 
+    def _join_again(self) -> None:
+        """A round of the mock cluster should be over, and we have not been given anything.
+
+        The mock cluster ends a round once the leader has sent its plan, and turns away a member
+        that asks for it only then. librdkafka joins again 1 s after it last did, or when metadata
+        have come: let some come.
+        """
+        now = time.monotonic()
+        if now > self._look_at:
+            self._look_at = now + MOCK_AGAIN_S
+            with contextlib.suppress(ck.KafkaException):
+                self._consumer.list_topics(self._topics[0], timeout=SLICE_S)
+
     def _took(self, message: ck.Message) -> bool:
         error, part = message.error(), (message.topic(), message.partition())
         if error is None:
@@ -201,6 +223,7 @@ class Member:
         for part in parts:
             self.positions.pop(part, None)
         self.joined = False
+        self._look_at = time.monotonic() + MOCK_ROUND_S
 
 
 def set_back(

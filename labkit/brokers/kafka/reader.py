@@ -72,6 +72,7 @@ class _Reader:
         self._positions = dict(starts)  # what comes next from the broker
         self._fetched: list[Entry] = []
         self._handed = 0  # so many of these were given to the one who reads
+        self._fetched_to = dict(starts)  # behind the last one that was ever fetched
         # as they were last known; at first the consumer finds them by itself
         self._ends: dict[Part, float] = dict.fromkeys(starts, math.inf)
         self._new = True
@@ -92,11 +93,11 @@ class _Reader:
             self._pump(min(left, SLICE_S))
         found = self._fetched[self._handed : self._handed + count]
         self._handed += len(found)
-        if not self._waiting():
+        if self._waiting():
+            self.places |= self._behind(found)
+        else:
+            self.places |= self._fetched_to
             self._fetched, self._handed = [], 0
-        last = {entry.position.partition: entry.position for entry in found}
-        for partition, place in last.items():
-            self.places[self._topic, partition] = place.order[0] + 1
         return found
 
     def close(self) -> None:
@@ -142,18 +143,23 @@ class _Reader:
             first = self._consumer.poll(timeout)
             if first is None:
                 return False
-            messages = (first, *self._consumer.consume(_MANY, 0.0))
+            messages = [first, *self._consumer.consume(_MANY - 1, 0.0)]
         except RuntimeError:  # closed by another thread
             raise NotConnected("This lab is closed. Connect again: labkit.connect(…).") from None
         found = entries(messages, self._told)
         del self._fetched[: self._handed]
         self._handed = 0
         self._fetched += found
-        last = {entry.position.partition: entry.position for entry in found}
-        for partition, place in last.items():
-            part = (self._topic, partition)
-            self._positions[part] = max(self._positions[part], place.order[0] + 1)
+        behind = self._behind(found)
+        self._fetched_to |= behind
+        for part, offset in behind.items():
+            self._positions[part] = max(self._positions[part], offset)
         return True
+
+    def _behind(self, entries: Sequence[Entry]) -> dict[Part, int]:
+        """The offset behind the last of these in each partition."""
+        last = {entry.position.partition: entry.position for entry in entries}
+        return {(self._topic, number): place.order[0] + 1 for number, place in last.items()}
 
     def _told(self, message: ck.Message) -> None:
         """What is no record: the end of a partition, or trouble."""

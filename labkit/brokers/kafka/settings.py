@@ -87,7 +87,6 @@ CONSUMER = (
 
 MOCK_SESSION_MS = 1_300
 MOCK_HEARTBEAT_MS = 50
-MOCK_METADATA_MS = 100
 SESSION_MS = 6_000
 HEARTBEAT_MS = 200
 
@@ -106,14 +105,6 @@ def group(*, mock: bool) -> tuple[Setting, ...]:
     return (
         *_group(MOCK_HEARTBEAT_MS),
         Setting("session.timeout.ms", MOCK_SESSION_MS, 45_000, why),
-        # A follower whose SyncGroup comes after the leader's is turned away by the mock cluster.
-        # It may join again 1 s after it last did, or once metadata have come.
-        Setting(
-            "topic.metadata.refresh.interval.ms",
-            MOCK_METADATA_MS,
-            300_000,
-            "A member that the mock cluster turned away joins again with the next metadata.",
-        ),
     )
 
 
