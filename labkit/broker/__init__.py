@@ -36,7 +36,6 @@ from labkit.broker.reply import ReplyBroker, ReplyInbox, Sent, Service
 from labkit.broker.stream import (
     BrokerStream,
     Committed,
-    Crashable,
     Doomed,
     Given,
     GroupMember,
@@ -58,7 +57,6 @@ __all__ = [
     "Capability",
     "CommandLog",
     "Committed",
-    "Crashable",
     "Cursor",
     "DeadItem",
     "Delivery",

@@ -149,6 +149,9 @@ class GroupMember(Protocol):
     def close(self) -> None:
         """This member goes. What it has not committed stays for others. Closing twice is fine."""
 
+    def crash(self) -> None:
+        """Fall silent as a killed process does: tell nobody, leave what it holds in its name."""
+
 
 @runtime_checkable
 class InParts(Protocol):
@@ -156,14 +159,6 @@ class InParts(Protocol):
 
     def poll_in_parts(self, count: int, timeout: float) -> Iterator[Given]:
         """The same as `poll`, in parts. If it is not read to its end, all of it is given again."""
-
-
-@runtime_checkable
-class Crashable(Protocol):
-    """A `GroupMember` that can fall silent as a killed process does."""
-
-    def crash(self) -> None:
-        """Tell nobody, and leave what it holds in its name."""
 
 
 class StreamGroup(Protocol):

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
-from labkit.broker import Committed, Crashable, Given, GroupMember, InParts, Position, together
+from labkit.broker import Committed, Given, GroupMember, InParts, Position, together
 from labkit.errors import (
     BrokerUnavailable,
     ConfigurationError,
     NotConnected,
-    NotSupported,
 )
 from labkit.patterns.event_stream.event import Event, Events, UnreadableEvent
 from labkit.patterns.event_stream.ledger import Ledger
@@ -168,19 +167,12 @@ class Member:
     def crash(self) -> None:
         """Die like a killed process: tell nobody, and keep what is in hand.
 
-        It stays pending in this member's name, until somebody claims it or takes up the name. A
-        handler that `run` has called is not stopped, but what comes of it is not committed.
-
-        Raises:
-            NotSupported: the broker's client goes on telling it that this process lives.
+        It stays pending in this member's name, until somebody claims it or takes up the name; on
+        Kafka until the session ends. A handler that `run` has called is not stopped, but what comes
+        of it is not committed.
         """
         if self._crashed:
             return
-        if not isinstance(self._member, Crashable):
-            raise NotSupported(
-                f"A member on {self.stream.lab.name} cannot fall silent alone: the client library "
-                "goes on telling the broker that this process lives. Kill a process of its own."
-            )
         self._crashed = True
         self._member.crash()
         self._ledger.about_us(Action.CRASHED)
