@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from labkit.errors import ValidationError
+from labkit.errors import ConfigurationError, ValidationError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MAX_STARS = 1000
@@ -42,6 +42,26 @@ def _join(*parts: str) -> str:
                 "channel", "words of letters, digits, - and _, joined by dots", repr(part)
             )
     return ".".join(parts)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse what no broker can subscribe to.
+
+    Raises:
+        ConfigurationError: there is none, or one that is not a non-empty Unicode text.
+    """
+    if not names:
+        raise ConfigurationError("Name at least one channel or pattern.")
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(
+                f"A channel or pattern is a non-empty str, got {name!r}. "
+                'Pass several as arguments: subscribe("news", "alerts").'
+            )
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None
 
 
 def escape(name: str) -> str:

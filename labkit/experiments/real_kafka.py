@@ -26,11 +26,7 @@ _DEADLINE_S = 60.0
 _TIMEOUT_MS = 1_000
 """So long a producer here waits for an answer before it sends again."""
 
-_GIVEN_UP_S = 3.0
-"""By then it has given up: it looks for answers that are late once a second."""
-
 _SOON_S = 10.0
-_ATTEMPTS = 3
 
 _SEGMENT = {"segment.ms": "100"}
 """A file of the log is closed after so long: only closed ones are cleaned or removed."""
@@ -95,7 +91,7 @@ def try_a_real_kafka(lab: Any) -> RealKafka | None:
         if found is None:
             return None
         real, server = found
-        without = None if server is None else _twice(real, server)
+        without = None if server is None else _lost_answer(real, server, idempotent=False)
         with_it = None if server is None else _lost_answer(real, server, idempotent=True)
         committed, uncommitted = _transactions(real)
         kept, appended, last = _compaction(real)
@@ -128,33 +124,23 @@ def _real(lab: Any) -> Iterator[tuple[Any, KafkaServer | None] | None]:
         yield real, server
 
 
-def _twice(lab: Any, server: KafkaServer) -> int:
-    """Tried again where the answer was not late enough: then nothing was sent a second time."""
-    found = 0
-    for _ in range(_ATTEMPTS):
-        found = _lost_answer(lab, server, idempotent=False)
-        if found > 1:
-            break
-    return found
-
-
 def _lost_answer(lab: Any, server: KafkaServer, *, idempotent: bool) -> int:
     """The server stops until the producer has given the connection up: its answer is too late."""
     stream = fresh_topic(lab, f"answers-{'once' if idempotent else 'twice'}")
     topic = lab.kafka.topic(stream.name)
-    with lab.kafka.producer(idempotent=idempotent, socket_timeout_ms=_TIMEOUT_MS) as producer:
+    given_up: list[Any] = []  # what this producer, and no other client, complains of
+    with lab.kafka.producer(
+        idempotent=idempotent, socket_timeout_ms=_TIMEOUT_MS, error_cb=given_up.append
+    ) as producer:
         producer.produce(topic, b"first")
         producer.flush(_DEADLINE_S)
+        given_up.clear()
         server.pause()
         try:
-            heard = len(lab.errors())
             producer.produce(topic, b"gate 7")
-            began = time.monotonic()
-            while time.monotonic() < began + _SOON_S:
+            deadline = time.monotonic() + _DEADLINE_S
+            while not given_up and time.monotonic() < deadline:
                 producer.flush(0.1)
-                late = time.monotonic() > began + _GIVEN_UP_S  # an error may be another client's
-                if late and len(lab.errors()) > heard:
-                    break
         finally:
             server.resume()
         producer.flush(_DEADLINE_S)

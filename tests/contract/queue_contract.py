@@ -544,6 +544,11 @@ class QueueContract:
         assert len(queue.dead_letters(limit=2000)) == queue.redrive() == 1100
         assert queue.depth() == Depth(1100, 0, 0, 0)
 
+    def test_an_empty_queue_is_done_at_once_and_a_full_one_is_not(self, queue: WorkQueue) -> None:
+        assert queue.wait_until_done(timeout=0)
+        queue.put("B6 739")
+        assert not queue.wait_until_done(timeout=0)
+
     def test_a_purged_queue_goes_on(self, queue: WorkQueue) -> None:
         queue.purge()
         queue.put_many([1, 2])

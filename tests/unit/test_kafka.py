@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,14 @@ from labkit.servers.kafka_server import _new_cluster_id
 def lab() -> Iterator[Any]:
     with labkit.connect("kafka+embedded://?partitions=4") as lab:
         yield lab
+
+
+def test_a_producer_of_ones_own_takes_callbacks(lab: Any) -> None:
+    told: list[str] = []
+    settings = {"stats_cb": told.append, "statistics_interval_ms": 20}
+    with lab.kafka.producer(**settings) as producer:
+        eventually(lambda: producer.poll(0.05) or told)
+    assert '"type": "producer"' in told[0]
 
 
 @given(st.text(min_size=1, max_size=20))

@@ -66,7 +66,10 @@ class KafkaLine:
         self.down = False
 
     def config(self, *rows: settings.Setting, **more: settings.Value) -> dict[str, Any]:
-        """A configuration for a new client of librdkafka; keywords have _ for the dots."""
+        """A configuration for a new client of librdkafka; keywords have _ for the dots.
+
+        Those of callbacks, such as `stats_cb`, are names as they are.
+        """
         return {
             **self._config,
             "client.id": self.name,
@@ -78,7 +81,10 @@ class KafkaLine:
             "reconnect.backoff.max.ms": 1_000,
             "allow.auto.create.topics": False,
             **settings.as_config(*rows),
-            **{name.replace("_", "."): value for name, value in more.items()},
+            **{
+                name if name.endswith("_cb") else name.replace("_", "."): value
+                for name, value in more.items()
+            },
         }
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from labkit import channels as naming
 from labkit.brokers.kafka.client import Part
 from labkit.brokers.kafka.names import from_topic, to_topic
-from labkit.errors import ConfigurationError
 
 
 @dataclass(eq=False)
@@ -67,19 +66,3 @@ class Listenings:
             return topic == to_topic(self._namespace, item.name)
         channel = from_topic(self._namespace, topic)
         return channel is not None and naming.matches(item.name, channel)
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse what cannot be subscribed to."""
-    if not names:
-        raise ConfigurationError("Name at least one channel or pattern.")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(
-                f"A channel or pattern is a non-empty str, got {name!r}. "
-                'Pass several as arguments: subscribe("news", "alerts").'
-            )
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None

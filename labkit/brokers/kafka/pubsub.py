@@ -14,10 +14,11 @@ from collections import deque
 
 import confluent_kafka as ck
 
+from labkit import channels as naming
 from labkit.broker import Gap, Mark, Polled, Received, Unsubscribed
 from labkit.brokers.kafka import words
 from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
-from labkit.brokers.kafka.listening import Listenings, check_names
+from labkit.brokers.kafka.listening import Listenings
 from labkit.brokers.kafka.names import from_topic, to_topic
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
@@ -54,7 +55,7 @@ class KafkaSubscription:
     def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Subscribe; returns once the end of every partition is known, where reading begins."""
         del timeout  # the broker answers within the lab's time-out, or an error does
-        check_names(names)
+        naming.check_names(names)
         with self._lock:
             self._require_open()
             topics = [to_topic(self._namespace, name) for name in names if not pattern]
@@ -80,7 +81,7 @@ class KafkaSubscription:
 
     def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Unsubscribe; what was published before comes before the `Unsubscribed`."""
-        check_names(names)
+        naming.check_names(names)
         within = self._client.options.timeout if timeout is None else timeout
         with self._lock:
             self._require_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labkit import channels as naming
 from labkit.errors import ConfigurationError
 
 MAX_NAME_BYTES = 255
@@ -13,14 +14,8 @@ _ANY_WORDS = "#"
 
 def check_names(names: tuple[str, ...]) -> None:
     """Refuse what cannot be subscribed to."""
-    if not names:
-        raise ConfigurationError("Name at least one channel or pattern.")
+    naming.check_names(names)
     for name in names:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(
-                f"A channel or pattern is a non-empty str, got {name!r}. "
-                'Pass several as arguments: subscribe("news", "alerts").'
-            )
         check_short(name, "channel or pattern")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from labkit import channels as naming
-from labkit.errors import ConfigurationError
 
 CHANNELS_KEPT = 10_000
 """Channels whose names are kept ready; then all are made anew."""
@@ -32,19 +31,3 @@ def from_wire(namespace: str, name: bytes, *, pattern: bool = False) -> str:
     """What people call it."""
     prefix = naming.escape(namespace) if pattern else namespace
     return name.decode("utf-8", "backslashreplace").removeprefix(prefix)
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse what cannot be subscribed to."""
-    if not names:
-        raise ConfigurationError("Name at least one channel or pattern.")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(
-                f"A channel or pattern is a non-empty str, got {name!r}. "
-                'Pass several as arguments: subscribe("news", "alerts").'
-            )
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"{name!r} is not Unicode text: half a character.") from None

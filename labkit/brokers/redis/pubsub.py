@@ -14,9 +14,10 @@ from typing import Any
 
 import redis
 
+from labkit import channels as naming
 from labkit.broker import Gap, Mark, Polled, Received
 from labkit.brokers.redis.client import CONNECTION_ERRORS, RedisClient
-from labkit.brokers.redis.names import Channels, check_names, to_wire
+from labkit.brokers.redis.names import Channels, to_wire
 from labkit.brokers.redis.things import Loss, read_thing
 from labkit.brokers.redis.wire import received
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
@@ -58,7 +59,7 @@ class RedisSubscription:
 
     def add(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Subscribe; returns once Redis has confirmed every name."""
-        check_names(names)
+        naming.check_names(names)
         before = set(self._names[pattern])
         self._names[pattern].update(names)
         try:
@@ -69,7 +70,7 @@ class RedisSubscription:
 
     def remove(self, *names: str, pattern: bool = False, timeout: float | None = None) -> None:
         """Unsubscribe; returns once Redis has confirmed every name."""
-        check_names(names)
+        naming.check_names(names)
         self._names[pattern].difference_update(names)
         self._change("PUNSUBSCRIBE" if pattern else "UNSUBSCRIBE", names, pattern, timeout)
 

@@ -149,7 +149,7 @@ class WorkQueue:
         deadline = time.monotonic() + timeout
         quiet = 0  # looks in a row: while one place is counted, a task may move to another
         while (quiet := 0 if self.depth().unfinished else quiet + 1) < _QUIET_LOOKS:
-            if time.monotonic() > deadline:
+            if not quiet and time.monotonic() > deadline:
                 return False
             time.sleep(_LOOK_AGAIN_S)
         return True
