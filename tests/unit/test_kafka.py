@@ -15,10 +15,18 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit import Action, EventStream, servers
+from labkit.broker import NewEntry
 from labkit.brokers.kafka.mock import MockKafka
 from labkit.brokers.kafka.names import LONGEST_TOPIC, from_topic, to_topic
 from labkit.brokers.kafka.partitioner import partition_of
-from labkit.errors import BrokerUnavailable, ConfigurationError, NotSupported, ServerError
+from labkit.brokers.kafka.settings import BUFFER_MESSAGES
+from labkit.errors import (
+    BatchError,
+    BrokerUnavailable,
+    ConfigurationError,
+    NotSupported,
+    ServerError,
+)
 from labkit.servers.kafka_server import _new_cluster_id
 
 
@@ -34,6 +42,18 @@ def test_a_producer_of_ones_own_takes_callbacks(lab: Any) -> None:
     with lab.kafka.producer(**settings) as producer:
         eventually(lambda: producer.poll(0.05) or told)
     assert '"type": "producer"' in told[0]
+
+
+def test_a_buffer_that_stays_full_is_told_with_what_was_not_sent() -> None:
+    with labkit.connect("kafka+embedded://", timeout=2.0) as lab:
+        stream = lab.open_stream("gates")
+        stream.append([NewEntry(b"open")])
+        lab.faults.broker_down()
+        entries = [NewEntry(b"gate")] * (BUFFER_MESSAGES + 2)
+        with pytest.raises(BatchError, match=r"buffer is full.*append less at once") as caught:
+            stream.append(entries)
+    assert caught.value.unsent == (BUFFER_MESSAGES, BUFFER_MESSAGES + 1)
+    assert len(caught.value.unknown) == BUFFER_MESSAGES
 
 
 @given(st.text(min_size=1, max_size=20))

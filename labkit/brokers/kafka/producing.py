@@ -82,10 +82,11 @@ def send(client: KafkaClient, records: Sequence[Record], shown: str = "") -> lis
     producer = client.producer
     reports = _Reports(len(records))
     patience = client.options.timeout + GRACE_S
+    room_s = client.options.timeout / 2  # before what fills the buffer is given up, and makes room
     queued = 0
     try:
         for index, record in enumerate(records):
-            if not _produce(producer, record, partial(reports.tell, index), patience):
+            if not _produce(producer, record, partial(reports.tell, index), room_s):
                 break
             queued = index + 1
             if queued % _POLL_EVERY == 0:
@@ -135,11 +136,11 @@ def _produce(producer: ck.Producer, record: Record, report: object, patience: fl
 
 def _failure(client: KafkaClient, outcomes: Sequence[Outcome]) -> LabkitError:
     errors = [o for o in outcomes if isinstance(o, ck.KafkaError)]
-    if not errors:
+    if any(outcome is None for outcome in outcomes):
         reason = f"Kafka at {client.place.shown}: {_FULL}. Wait, or append less at once."
+        failure: LabkitError = BrokerUnavailable(reason, sent=False)
         if len(outcomes) == 1:
-            return BrokerUnavailable(reason)
-        failure: LabkitError = BrokerUnavailable(reason)
+            return failure
     else:
         failure = words.error(client.place.shown, errors[0], sent=True)
         if len(outcomes) == 1:
