@@ -325,14 +325,17 @@ class PubSubContract:
     def test_an_overflow_in_the_background_comes_out_of_stop(
         self, lab: PubSubBroker, tower: Publisher
     ) -> None:
-        release = threading.Event()
+        go_on = threading.Event()
         with Subscriber(lab, name="slow", buffer=2, overflow="error") as slow:
-            slow.set_message_callback(lambda *_: release.wait(10))
+            slow.set_message_callback(lambda *_: go_on.wait(0.02))
             slow.subscribe("count")
             slow.listen()
-            tower.publish_multiple([("count", n) for n in range(20)])
-            release.set()
-            eventually(lambda: not slow.listening)
+
+            def too_much_has_come() -> bool:
+                tower.publish_multiple([("count", n) for n in range(20)])
+                return not slow.listening
+
+            eventually(too_much_has_come)
             with pytest.raises(BufferFull, match="2 messages are waiting"):
                 slow.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,27 @@ class TestRabbitMQ(OnRabbitMQ, RequestReplyContract):
             assert inbox.poll(1, 10) == [b"plain answer"]
         service.close()
         inbox.close()
+
+    def test_a_responder_that_leaves_takes_no_request_with_it(self, lab: ReplyBroker) -> None:
+        """RabbitMQ marks what it has to take back, and that would be dropped: so nothing may be."""
+        done = threading.Event()
+
+        def come_and_go() -> None:
+            while not done.is_set():
+                with Responder(lab, "seats", double, name="desk") as desk:
+                    desk.start()
+                    done.wait(0.005)
+
+        thread = threading.Thread(target=come_and_go)
+        with Responder(lab, "seats", double, name="other") as other, Requester(lab) as gate:
+            other.start()
+            thread.start()
+            try:
+                for n in range(1_000):
+                    assert gate.request("seats", n, timeout=5).content == 2 * n
+            finally:
+                done.set()
+                thread.join(30)
 
     def test_a_reply_address_cannot_name_any_other_queue(self, lab: ReplyBroker) -> None:
         queue = lab.open_service("seats", "desk", 5.0)

@@ -8,6 +8,7 @@ most once: what RabbitMQ delivers again, because somebody died with it, is dropp
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from typing import Any
@@ -16,12 +17,17 @@ from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.end import End
 from labkit.brokers.rabbitmq.names import check_short
+from labkit.brokers.rabbitmq.sweep import end_consuming
+from labkit.errors import BrokerRefused, BrokerUnavailable
 
 LEFT_OVER_MS = 60_000
 """A service's queue that nobody consumes from for so long (a broker that was started anew has it
 again, and its responders are gone) is deleted."""
 
 _PASSED = "labkit-passed-on"
+_CONSUMER = "service"
+"""A consumer's tag, which names it on its channel."""
+
 _MOST_PASSES = 20
 
 
@@ -54,9 +60,15 @@ class RabbitService(End):
         return [] if self._closed else self._take(count)
 
     def close(self) -> None:
-        """Cancel the consumer; the last one's queue goes with it. Closing twice is fine."""
+        """Cancel the consumer; the last one's queue goes with it. Closing twice is fine.
+
+        First it is cancelled: what a channel has on its way when it is closed would be marked as
+        delivered before, and be dropped by the others.
+        """
         channel = self._end()
         if channel is not None and channel.lost is None and not self._core.closed:
+            with contextlib.suppress(BrokerUnavailable, BrokerRefused):
+                channel.ask(lambda _, done: end_consuming(channel, _CONSUMER, done))
             self._free()
             self._give_back(channel)
             channel.close()
@@ -69,7 +81,7 @@ class RabbitService(End):
 
         def vanish() -> None:
             if channel.lost is None:
-                channel.native.close()
+                end_consuming(channel, _CONSUMER, lambda _: channel.native.close())
 
         channel.tell(lambda _: channel.line.later(self._presence, vanish))
 
@@ -158,6 +170,9 @@ class RabbitService(End):
         self._core.log("basic.consume", queue=queue, prefetch=1)
         channel.ask(
             lambda native, done: native.basic_consume(
-                queue, lambda *one: self._come(channel, True, *one), callback=done
+                queue,
+                lambda *one: self._come(channel, True, *one),
+                consumer_tag=_CONSUMER,
+                callback=done,
             )
         )
