@@ -320,6 +320,8 @@ print("Where a server could be killed: all 100 were there again, if it was set s
 # **C.** Redis' first snapshot would have come later; with `appendonly yes` and `appendfsync always` each
 # write is on the disk before the answer. RabbitMQ's queue was not durable, for pika's `queue_declare` does not ask
 # for it by default, and went with all that was in it. With the right settings both keep all hundred.
+# (One thing more: RabbitMQ 3 has a confirmed message on the disk, but writes down only within two seconds that
+# its queue *exists*. One that was declared a moment ago can be gone after a crash; the cell waits for it.)
 # *Settings* decide, and each setting that keeps more makes something slower.
 #
 # Kafka's log is in files, so it survives that the *program* is killed, by default, too. When the machine loses power, what

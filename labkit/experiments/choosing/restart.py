@@ -104,6 +104,8 @@ def _rabbitmq(broker: AtHand) -> Kept:
             channel.basic_publish("", "default", str(number))
             persistent = pika.BasicProperties(delivery_mode=2)
             channel.basic_publish("", "kept", str(number), persistent, mandatory=True)
+    # A confirmed message is on the disk; that its queue exists, up to 2 s later (Mnesia's log).
+    broker.server.control("eval", "catch mnesia:sync_log().")
     broker.server.kill()
     broker.server.start()
 
