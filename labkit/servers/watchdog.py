@@ -41,6 +41,9 @@ GRACE_S = 5.0
 LOCK_WAIT_S = 3.0
 """How long to wait for the last server to let go of a data folder."""
 
+STOP_WAIT_S = 2.0
+"""How long to wait for a server that is paused to stand still."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -158,6 +161,18 @@ class Watchdog:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.server.pid, number)
+            if number == signal.SIGSTOP:
+                self._see_it_stop(self.server.pid)
+
+    def _see_it_stop(self, pid: int) -> None:
+        """A signal is only sent: until every thread of a busy server has stopped, it answers."""
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return
+        what = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG
+        deadline = time.monotonic() + STOP_WAIT_S
+        with contextlib.suppress(ChildProcessError):  # it has ended, and was seen to
+            while os.waitid(os.P_PID, pid, what) is None and time.monotonic() < deadline:
+                time.sleep(0.001)
 
 
 def say(**reply: object) -> None:
