@@ -586,6 +586,20 @@ class RequestReplyContract:
                 assert gate.collect(pending).content == 2 * n
                 assert (desk.stats().messages, desk.stats().connections_lost) == (0, 0)
 
+    def test_what_comes_after_a_crash_waits_for_one_that_is_busy(
+        self, lab: ReplyBroker, gate: Requester, serve: Callable
+    ) -> None:
+        serve("meanwhile", double)
+        with Responder(lab, "seats", double, name="other") as other:
+            for n in range(5):
+                for _ in range(2):  # they could hand it to each other, too
+                    Responder(lab, "seats", double, name="desk", presence=0.5).connect().crash()
+                pending = gate.send("seats", n, timeout=30)
+                for _ in range(50):
+                    gate.request("meanwhile", 1)
+                assert other.serve_one(timeout=5).outcome == "replied"
+                assert gate.collect(pending).content == 2 * n
+
     def test_a_request_that_comes_as_the_threads_go_is_answered(
         self, lab: ReplyBroker, gate: Requester
     ) -> None:

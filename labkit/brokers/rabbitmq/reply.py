@@ -24,11 +24,8 @@ LEFT_OVER_MS = 60_000
 """A service's queue that nobody consumes from for so long (a broker that was started anew has it
 again, and its responders are gone) is deleted."""
 
-_PASSED = "labkit-passed-on"
 _CONSUMER = "service"
 """A consumer's tag, which names it on its channel."""
-
-_MOST_PASSES = 20
 
 
 def service_queue(core: Core, name: str) -> str:
@@ -42,6 +39,7 @@ class RabbitService(End):
     def __init__(self, core: Core, name: str, presence: float) -> None:
         self._presence = presence
         self._held: int | None = None  # keeps the consumer's one place taken while we work
+        self._passed: list[int] = []  # what came too late, and keeps that place taken, too
         super().__init__(core, service_queue(core, name))
 
     def poll(self, count: int, timeout: float) -> list[bytes]:
@@ -81,7 +79,11 @@ class RabbitService(End):
 
         def vanish() -> None:
             if channel.lost is None:
-                end_consuming(channel, _CONSUMER, lambda _: channel.native.close())
+                end_consuming(channel, _CONSUMER, gone)
+
+        def gone(_: Any) -> None:
+            self._forget_passed(channel)
+            channel.native.close()
 
         channel.tell(lambda _: channel.line.later(self._presence, vanish))
 
@@ -138,22 +140,23 @@ class RabbitService(End):
         def pass_on(_: Any) -> None:
             for _channel, tag, _pushed, _again, properties, body in waiting:
                 self._pass_on(channel, tag, properties, body)
+            self._forget_passed(channel)
 
         channel.tell(pass_on)
 
     def _pass_on(self, channel: Channel, tag: int, properties: Any, body: bytes) -> None:
-        """In the connection's thread: to another responder, as if it had not come here.
+        """In the connection's thread: a copy, to another responder, as if it had not come here.
 
-        A requeued one would be marked as delivered before, and be dropped. One that comes back
-        again and again finds nobody else: it is kept, and goes with us.
+        A requeued one would be marked as delivered before, and be dropped. This one is acknowledged
+        when we have gone: till then it keeps our place taken, and the copy cannot come to us.
         """
-        headers = dict(properties.headers or {})
-        passes = headers.get(_PASSED, 0)
-        if passes >= _MOST_PASSES:
-            return
-        properties.headers = headers | {_PASSED: passes + 1}
         channel.native.basic_publish("", self._queue, body, properties)
-        channel.native.basic_ack(tag)
+        self._passed.append(tag)
+
+    def _forget_passed(self, channel: Channel) -> None:
+        for tag in self._passed:
+            channel.native.basic_ack(tag)
+        self._passed.clear()
 
     def _begin(self) -> None:
         channel = self._core.channel(on_lost=self._wake)
