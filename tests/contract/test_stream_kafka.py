@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +14,42 @@ from contract.stream_contract import StreamContract, contents, poll_all
 from helpers import eventually
 
 import labkit
-from labkit.broker import StreamBroker
+from labkit.broker import BrokerStream, Entry, NewEntry, Position, StreamBroker
 from labkit.brokers.kafka import settings
 from labkit.errors import NotConnected
 from labkit.patterns.event_stream import Event, Group
 from labkit.servers import KafkaServer
 
 
+@contextlib.contextmanager
+def somebody_reads(group: Any) -> Iterator[tuple[Any, Counter[Position]]]:
+    """Another member, who polls in a thread, and what it was given."""
+    given, stop = Counter[Position](), threading.Event()
+    member = group.join("bob")
+
+    def read_on() -> None:
+        while not stop.is_set():
+            given.update(entry.position for entry in member.poll(100, 0.05).entries)
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        yield member, given
+    finally:
+        stop.set()
+        thread.join()
+        member.close()
+
+
 class KafkaStreams(StreamContract):
     quiet_s = 2.0  # joining a group that somebody has just left takes a rebalance
+
+    @pytest.fixture
+    def shared(self, lab: StreamBroker) -> Any:
+        """Forty entries in several partitions."""
+        log = lab.open_stream("shared")
+        log.append([NewEntry(str(n).encode(), str(n)) for n in range(40)])
+        return log
 
     def settle(self, group: Group, *members: Any) -> None:
         def each_has_some() -> bool:
@@ -72,6 +102,57 @@ class KafkaStreams(StreamContract):
         assert group.lag() == 3
         with group.join("bob") as bob:
             assert contents(poll_all(bob, 3)) == [3, 4, 5]
+
+    def test_a_commit_after_a_rebalance_is_late_for_what_others_have(
+        self, shared: BrokerStream
+    ) -> None:
+        group = shared.open_group("readers", {})
+        ada = group.join("ada")
+        given: list[Entry] = []
+        eventually(lambda: given.extend(ada.poll(40, 0.1).entries) or len(given) == 40)
+        with somebody_reads(group) as (bob, _):
+            eventually(lambda: ada.poll(1, 0.02) and ada.parts and bob.parts)
+            theirs = {number for _, number in bob.parts}
+            done = ada.commit({entry.position.partition: entry.position for entry in given})
+        late = [entry.position for entry in given if entry.position.partition in theirs]
+        assert late
+        assert Counter(done.late) == Counter(late)
+
+    def test_what_was_collected_before_a_rebalance_is_not_given_after_it(
+        self, shared: BrokerStream
+    ) -> None:
+        """It comes again, to whoever has its partition then."""
+        group = shared.open_group("readers", {})
+        ada = group.join("ada")
+        mine, others, stack = Counter[Position](), [], contextlib.ExitStack()
+        member, consumer = ada._member, ada._member._consumer
+
+        class UnderWay:
+            """ada's consumer: within one poll, once some are collected, bob gets his share."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(consumer, name)
+
+            def poll(self, timeout: float) -> Any:
+                if len(member._found) == 5 and not others:
+                    others.append(stack.enter_context(somebody_reads(group)))
+                while others and not others[0][0].parts:
+                    if message := consumer.poll(0.1):
+                        return message
+                return consumer.poll(timeout)
+
+        def all_came() -> bool:
+            given = [entry.position for entry in ada.poll(100, 0.1).entries]
+            mine.update(given)
+            ada.commit({position.partition: position for position in given})
+            return bool(others) and mine.total() + others[0][1].total() >= 40
+
+        member._consumer = UnderWay()
+        with stack:
+            eventually(all_came)
+            [(_, his)] = others
+            assert his
+            assert set((mine + his).values()) == {1}
 
 
 class TestEmbeddedKafka(KafkaStreams):

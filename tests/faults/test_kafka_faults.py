@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,7 +108,13 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(
         def total() -> int:
             return sum(map(len, confirmed.values()))
 
+        deadline = time.monotonic() + 300
         while not (appended.is_set() and len({n for ns in seen.values() for n in ns}) >= total()):
+            assert appended.is_set() or writer.is_alive(), "the writer gave up"
+            assert time.monotonic() < deadline, (
+                f"{kills} kills, {deaths} deaths; {progress[0]:,} appended, {total():,} confirmed, "
+                f"{count:,} read; {member!r} at {group.state()}"
+            )
             if kills < 3 and progress[0] >= (kills + 1) * EVENTS // 4:
                 own_server.kill()
                 own_server.start()
@@ -135,6 +142,26 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(
         twice += len(seen[key]) - len(first)
     print(f"{EVENTS:,} appended, {len(unknown):,} unknown, {twice:,} delivered twice, 0 lost")
     assert len(confirmed) == KEYS
+
+
+def test_members_whose_broker_dies_while_they_join_do_join(
+    own_server: KafkaServer, space: str
+) -> None:
+    """librdkafka can lose the question that a join waits for, and asks again at its next refresh."""
+    with labkit.connect(own_server.url, namespace=space, connect_timeout=30.0) as lab:
+        log = lab.open_stream("events")
+        log.append([NewEntry(b"first")])
+        groups = [log.open_group(f"group {n}", {}) for n in range(30)]
+        members = [group.join("reader") for group in groups]  # at all stages of joining
+        own_server.kill()
+        own_server.start()
+        deadline = time.monotonic() + 60
+        for member in members:
+            while not member.parts:
+                assert time.monotonic() < deadline
+                member.poll(1, 0.1)
+        for member in members:
+            member.close()
 
 
 READER = f"""

@@ -60,6 +60,7 @@ class Member:
         self.group = group
         self.joined = False
         self.positions: dict[Part, int] = {}
+        self._found: list[ck.Message] = []  # by the pump that is under way
         self._given, self._taken = given, taken
         self._topics = list(topics)
         self._look_at = time.monotonic() + MOCK_ROUND_S
@@ -86,18 +87,18 @@ class Member:
         with self._lock:
             if self._closed:
                 raise NotConnected("This member has left its group.")
-            found: list[ck.Message] = []
+            self._found = []
             if not self.joined and self._client.place.mock:
                 self._join_again()
             # not consume(), which now and then loses a rebalance that comes while it collects
             message = self._consumer.poll(min(timeout, SLICE_S))
             while message is not None:
                 if self._took(message):
-                    found.append(message)
-                    if len(found) >= most:
+                    self._found.append(message)
+                    if len(self._found) >= most:
                         break
                 message = self._consumer.poll(0.0)
-            return found
+            return self._found
 
     def has_read(self, ends: Mapping[Part, int]) -> bool:
         """Whether it has joined, and read its partitions up to there."""
@@ -222,6 +223,8 @@ class Member:
             self._taken(parts)
         for part in parts:
             self.positions.pop(part, None)
+        # whoever has them next is given these again, and so are we
+        self._found = [m for m in self._found if (m.topic(), m.partition()) in self.positions]
         self.joined = False
         self._look_at = time.monotonic() + MOCK_ROUND_S
 

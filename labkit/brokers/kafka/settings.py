@@ -128,6 +128,12 @@ def _group(heartbeat_ms: int) -> tuple[Setting, ...]:
             0,
             "Without it librdkafka looks only every 500 ms whether a heartbeat is due.",
         ),
+        Setting(
+            "topic.metadata.refresh.interval.ms",
+            2_000,
+            300_000,
+            "A member whose broker died at the moment of its joining waits for the next refresh.",
+        ),
     )
 
 

@@ -104,7 +104,7 @@ class KafkaMember:
             done = [offset for offset in open_ if offset < upto]
             if done:
                 counts[part] = done
-                offsets[part] = done[-1] + 1 if len(done) < len(open_) else self.given[part]
+                offsets[part] = done[-1] + 1
         if not offsets:
             return Committed(0)
         ours = set(self._member.parts)
@@ -163,8 +163,9 @@ class KafkaMember:
         self._record(Action.SUBSCRIBED, parts)
 
     def _go(self, parts: list[Part]) -> None:
-        gone = set(parts)
-        self._ready = deque(m for m in self._ready if (m.topic(), m.partition()) not in gone)
+        kept = [m for m in self._ready if (m.topic(), m.partition()) not in parts]
+        self._ready.clear()  # the same deque: a pump that is under way will add to it
+        self._ready.extend(kept)
         for part in parts:
             self.given.pop(part, None)
         self._record(Action.UNSUBSCRIBED, parts)
