@@ -147,7 +147,7 @@ def test_what_was_confirmed_survives_three_kills_of_the_server(
 def test_members_whose_broker_dies_while_they_join_do_join(
     own_server: KafkaServer, space: str
 ) -> None:
-    """librdkafka can lose the question that a join waits for, and asks again at its next refresh."""
+    """librdkafka may lose the question that a join waits for; its next refresh asks again."""
     with labkit.connect(own_server.url, namespace=space, connect_timeout=30.0) as lab:
         log = lab.open_stream("events")
         log.append([NewEntry(b"first")])
