@@ -47,10 +47,16 @@ class Channel:
         self._patience = patience
         self._on_lost = on_lost
         self._setup = setup
+        self._given_up = False
         self._waiting: set[Future[Any]] = set()
         future: Future[Any] = Future()
         line.post(lambda: self._begin(future))
-        self._result(future, patience)
+        try:
+            self._result(future, patience)
+        except BaseException:
+            with contextlib.suppress(BrokerUnavailable):
+                line.post(self._give_up)
+            raise
 
     def ask(self, start: Callable[[Any, Callable[..., None]], None]) -> Any:
         """Start something in the connection's thread, and wait for its answer.
@@ -81,10 +87,15 @@ class Channel:
 
         def begin() -> None:
             if self.lost is None:
-                act(self.native)
+                with contextlib.suppress(pika.exceptions.ChannelWrongStateError):  # it is closing
+                    act(self.native)
 
         with contextlib.suppress(BrokerUnavailable):
             self.line.post(begin)
+
+    def drop(self) -> None:
+        """Close it, and do not wait."""
+        self.tell(lambda native: native.close())
 
     def write(self, act: Callable[[], None]) -> None:
         """Do something that does nothing but `line.write`, and do not wait.
@@ -143,6 +154,10 @@ class Channel:
         self._waiting.add(future)
 
         def opened(channel: Any) -> None:
+            if self._given_up:
+                self.line.detach(self)
+                channel.close()
+                return
             self.native = channel
             self._see_the_end(channel)
             channel.add_on_close_callback(self._on_close)
@@ -154,6 +169,12 @@ class Channel:
             self.line.connection.channel(on_open_callback=opened)
         except Exception as error:
             self._fail(words.reason(error), BrokerUnavailable(words.reason(error)))
+
+    def _give_up(self) -> None:
+        """Nobody waits for it any more: should it open yet, it is closed."""
+        self._given_up = True
+        if self.native is not None and self.native.is_open:
+            self.native.close()
 
     def _see_the_end(self, native: Any) -> None:
         """What is written behind a channel's end would be a mistake that ends the connection."""

@@ -156,7 +156,7 @@ class Confirms:
         with self._lock:
             if self._channel is channel:
                 self._channel = None
-        channel.tell(lambda native: native.close())
+        channel.drop()
         return batch
 
 

@@ -6,10 +6,11 @@ publish: acknowledgements on the same one would be held up, too, and nothing wou
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pika
@@ -86,6 +87,26 @@ class Core:
         """A new channel on the connection that consumes."""
         line = self.line("consuming")
         return Channel(line, self.options.timeout, on_lost=on_lost, setup=setup)
+
+    @contextlib.contextmanager
+    def opening(
+        self, on_lost: Callable[[str], None], wanted: Callable[[], bool]
+    ) -> Iterator[Channel]:
+        """A new channel for a consumer; closed again, if what is begun on it fails.
+
+        Also closed where RabbitMQ cancels a consumer because somebody deleted its queue: then it
+        counts as lost, and whoever uses it comes back, as long as it is `wanted`.
+        """
+
+        def setup(native: Any) -> None:
+            native.add_on_cancel_callback(lambda _: wanted() and native.is_open and native.close())
+
+        channel = self.channel(on_lost=on_lost, setup=setup)
+        try:
+            yield channel
+        except BaseException:
+            channel.drop()
+            raise
 
     def ask(self, start: Callable[[Any, Callable[..., None]], None]) -> Any:
         """Declare, bind, count, on a channel that all share: a refusal closes only that one."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from labkit.brokers.rabbitmq.channel import Channel
@@ -38,8 +39,25 @@ class End:
         channel = self._channel
         return channel is not None and channel.lost is None
 
+    def close(self) -> None:
+        """Let go of it. Closing twice is fine."""
+        if self._end():
+            self._leave()
+
     def _begin(self) -> None:
         raise NotImplementedError
+
+    def _leave(self) -> None:
+        """Take leave of RabbitMQ, if there is a channel."""
+        raise NotImplementedError
+
+    def _opening(self) -> AbstractContextManager[Channel]:
+        return self._core.opening(self._wake, lambda: not self._closed)
+
+    def _usable(self) -> Channel | None:
+        channel = self._channel
+        there = channel is not None and channel.lost is None and not self._core.closed
+        return channel if there else None
 
     def _sweep(self, channel: Channel, count: int, arrive: Callable[..., None]) -> None:
         """What is in the queue now; where the connection breaks, the next wait comes back."""
@@ -81,6 +99,10 @@ class End:
         try:
             self._begin()
             self._attempts = 0
+            with self._changed:
+                closed = self._closed
+            if closed:  # by another thread, which knew nothing of this channel
+                self._leave()
         except BrokerUnavailable:
             self._later()
         except BrokerRefused as error:
@@ -98,12 +120,12 @@ class End:
         if self._closed:
             raise NotConnected("It is closed. Open a new one.")
 
-    def _end(self) -> Channel | None:
-        """Count as closed from now on; the channel, if this was the first time."""
+    def _end(self) -> bool:
+        """Count as closed from now on; whether this was the first time."""
         with self._changed:
             if self._closed:
-                return None
+                return False
             self._closed = True
             self._changed.notify_all()
         with self._looking:
-            return self._channel
+            return True

@@ -81,11 +81,10 @@ class Hand:
 
     def settle(self, held: list[Held]) -> None:
         """Acknowledge; they are no longer ours."""
-        channel = self._channel
-        numbers = sorted(one.number for one in held)
-        with self._changed:
-            for one in held:
-                self._held.pop(one.delivery.tag, None)
+        with self._changed:  # since they were found the channel may have become another one
+            channel = self._channel
+            ours = [one for one in held if self._held.pop(one.delivery.tag, None) is not None]
+            numbers = sorted(one.number for one in ours)
             others = [one.number for one in self._held.values()]
             others += [method.delivery_tag for method, _, _ in self._arrived]
         if channel is None or not numbers:

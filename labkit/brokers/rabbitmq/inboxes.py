@@ -99,10 +99,10 @@ class QueueInbox(_Inbox):
         self.address = f"{core.namespace}{_INBOX}{secrets.token_hex(8)}"
         super().__init__(core, self.address)
 
-    def close(self) -> None:
-        """Delete the queue. Closing twice is fine."""
-        channel = self._end()
-        if channel is not None and channel.lost is None and not self._core.closed:
+    def _leave(self) -> None:
+        """Delete the queue."""
+        channel = self._usable()
+        if channel is not None:
             channel.tell(lambda native: native.queue_delete(self._queue))
             channel.close()
 
@@ -118,19 +118,19 @@ class QueueInbox(_Inbox):
         self._sweep(channel, count, arrive)
 
     def _begin(self) -> None:
-        channel = self._core.channel(on_lost=self._wake)
         queue = self._queue
-        self._core.log("queue.declare", queue=queue, exclusive=True, auto_delete=True)
-        channel.ask(
-            lambda native, done: native.queue_declare(
-                queue, exclusive=True, auto_delete=True, callback=done
+        with self._opening() as channel:
+            self._core.log("queue.declare", queue=queue, exclusive=True, auto_delete=True)
+            channel.ask(
+                lambda native, done: native.queue_declare(
+                    queue, exclusive=True, auto_delete=True, callback=done
+                )
             )
-        )
-        channel.ask(
-            lambda native, done: native.basic_consume(
-                queue, lambda *delivery: self._arrive(delivery[3]), auto_ack=True, callback=done
+            channel.ask(
+                lambda native, done: native.basic_consume(
+                    queue, lambda *delivery: self._arrive(delivery[3]), auto_ack=True, callback=done
+                )
             )
-        )
         self._channel = channel
 
 
@@ -140,10 +140,10 @@ class DirectInbox(_Inbox):
     def __init__(self, core: Core) -> None:
         super().__init__(core, _DIRECT)
 
-    def close(self) -> None:
-        """Close the channel: whoever replies now learns it. Closing twice is fine."""
-        channel = self._end()
-        if channel is not None and channel.lost is None and not self._core.closed:
+    def _leave(self) -> None:
+        """Close the channel: whoever replies now learns it."""
+        channel = self._usable()
+        if channel is not None:
             channel.close()
 
     def _look(self, count: int) -> None:  # noqa: ARG002
@@ -155,14 +155,17 @@ class DirectInbox(_Inbox):
                 channel.ask(lambda native, done: native.basic_qos(callback=done))
 
     def _begin(self) -> None:
-        channel = self._core.channel(on_lost=self._wake)
         self._core.log("basic.consume", queue=_DIRECT, auto_ack=True)
-        channel.ask(
-            lambda native, done: native.basic_consume(
-                _DIRECT, lambda *delivery: self._arrive(delivery[3]), auto_ack=True, callback=done
+        with self._opening() as channel:
+            channel.ask(
+                lambda native, done: native.basic_consume(
+                    _DIRECT,
+                    lambda *delivery: self._arrive(delivery[3]),
+                    auto_ack=True,
+                    callback=done,
+                )
             )
-        )
-        self.address = _own_address(channel)
+            self.address = _own_address(channel)
         self._channel = channel
 
 

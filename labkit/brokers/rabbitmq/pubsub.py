@@ -125,6 +125,9 @@ class RabbitSubscription:
                 return
             self._closed = True
             self._changed.notify_all()
+        self._leave()
+
+    def _leave(self) -> None:
         channel = self._channel
         if channel is not None and channel.lost is None and not self._core.closed:
             channel.tell(lambda native: native.queue_delete(self._queue))
@@ -188,8 +191,11 @@ class RabbitSubscription:
     def _begin(self) -> None:
         """Declare exchange and queue, and consume."""
         self._core.declare_exchange(exchange_of(self._core), "topic")
-        channel = self._core.channel(on_lost=self._lose)
-        self._channel = channel
+        with self._core.opening(self._lose, lambda: not self._closed) as channel:
+            self._channel = channel
+            self._consume(channel)
+
+    def _consume(self, channel: Channel) -> None:
         queue = self._queue
         self._core.log("queue.declare", queue=queue, exclusive=True, auto_delete=True)
         channel.ask(
@@ -248,7 +254,7 @@ class RabbitSubscription:
             if self._closed or self._loss is not None:
                 return
             gap = Gap(
-                channels=tuple(sorted({name for name, _ in self._names})),
+                channels=tuple(sorted({name for name, _ in tuple(self._names)})),
                 started=self._core.options.clock.now(),
                 ended=None,
                 silent_s=min(now - self._arrivals.heard_at, 2.0 * HEARTBEAT_S),
@@ -275,6 +281,12 @@ class RabbitSubscription:
             loss.next_try_at = time.monotonic() + wait
             return
         with self._changed:
+            if self._channel is None or self._channel.lost is not None:  # again, just now
+                self._arrivals.put_back(earlier)
+                return
             self._loss = None
             ended = replace(loss.gap, ended=self._core.options.clock.now())
             self._arrivals.resume(earlier, ended if loss.gap.channels else None)
+            closed = self._closed
+        if closed:  # by another thread, which knew nothing of this channel
+            self._leave()

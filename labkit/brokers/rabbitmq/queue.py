@@ -48,7 +48,8 @@ class RabbitQueue:
         """At most `count` tasks for this worker; waits for the first."""
         self._core.require_open()
         self.shelves.declare()
-        hand = self._renewed(worker)
+        with self.hands.moving:  # else it may be forgotten just now, because it was late
+            hand = self._renewed(worker)
         deadline = time.monotonic() + timeout
         queues = self.shelves.layout.queues
         found = hand.look(queues, count)

@@ -9,21 +9,28 @@ most once: what RabbitMQ delivers again, because somebody died with it, is dropp
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from labkit.brokers.rabbitmq.channel import Channel
+from labkit.brokers.rabbitmq.confirms import Outgoing
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.end import End
 from labkit.brokers.rabbitmq.names import check_short
 from labkit.brokers.rabbitmq.sweep import end_consuming
-from labkit.errors import BrokerRefused, BrokerUnavailable
+from labkit.errors import BrokerRefused, BrokerUnavailable, LabkitError
 
 LEFT_OVER_MS = 60_000
 """A service's queue that nobody consumes from for so long (a broker that was started anew has it
 again, and its responders are gone) is deleted."""
 
+LONGEST_PASS_S = 2.0
+"""So long a responder that leaves waits until what it passes on is confirmed."""
+
+_TRIES = 10
 _CONSUMER = "service"
 """A consumer's tag, which names it on its channel."""
 
@@ -40,6 +47,7 @@ class RabbitService(End):
         self._presence = presence
         self._held: int | None = None  # keeps the consumer's one place taken while we work
         self._passed: list[int] = []  # what came too late, and keeps that place taken, too
+        self._passing: list[threading.Thread] = []
         super().__init__(core, service_queue(core, name))
 
     def poll(self, count: int, timeout: float) -> list[bytes]:
@@ -57,14 +65,14 @@ class RabbitService(End):
         self._wait(deadline, ready=lambda: bool(self._ready))
         return [] if self._closed else self._take(count)
 
-    def close(self) -> None:
-        """Cancel the consumer; the last one's queue goes with it. Closing twice is fine.
+    def _leave(self) -> None:
+        """Cancel the consumer; the last one's queue goes with it.
 
         First it is cancelled: what a channel has on its way when it is closed would be marked as
         delivered before, and be dropped by the others.
         """
-        channel = self._end()
-        if channel is not None and channel.lost is None and not self._core.closed:
+        channel = self._usable()
+        if channel is not None:
             with contextlib.suppress(BrokerUnavailable, BrokerRefused):
                 channel.ask(lambda _, done: end_consuming(channel, _CONSUMER, done))
             self._free()
@@ -73,8 +81,7 @@ class RabbitService(End):
 
     def abandon(self) -> None:
         """Go without a word: the consumer stays for its presence, and then is missed."""
-        channel = self._end()
-        if channel is None:
+        if not self._end() or (channel := self._usable()) is None:
             return
 
         def vanish() -> None:
@@ -83,7 +90,7 @@ class RabbitService(End):
 
         def gone(_: Any) -> None:
             self._forget_passed(channel)
-            channel.native.close()
+            channel.drop()
 
         channel.tell(lambda _: channel.line.later(self._presence, vanish))
 
@@ -127,7 +134,7 @@ class RabbitService(End):
     ) -> None:
         """In the connection's thread."""
         if self._closed and pushed:
-            self._pass_on(channel, method.delivery_tag, properties, body)
+            self._pass_on([(method.delivery_tag, properties, body)])
             return
         request = (channel, method.delivery_tag, pushed, method.redelivered, properties, body)
         self._arrive(request)
@@ -136,22 +143,33 @@ class RabbitService(End):
         """What nobody has asked for yet is for others."""
         with self._changed:
             waiting, self._ready = self._ready, deque()
+        self._pass_on([(tag, properties, body) for _, tag, _, _, properties, body in waiting])
+        for copies in self._passing:
+            copies.join(LONGEST_PASS_S)
+        channel.tell(lambda _: self._forget_passed(channel))
 
-        def pass_on(_: Any) -> None:
-            for _channel, tag, _pushed, _again, properties, body in waiting:
-                self._pass_on(channel, tag, properties, body)
-            self._forget_passed(channel)
+    def _pass_on(self, requests: Sequence[tuple[int, Any, bytes]]) -> None:
+        """Copies, to another responder, as if these had not come here.
 
-        channel.tell(pass_on)
-
-    def _pass_on(self, channel: Channel, tag: int, properties: Any, body: bytes) -> None:
-        """In the connection's thread: a copy, to another responder, as if it had not come here.
-
-        A requeued one would be marked as delivered before, and be dropped. This one is acknowledged
-        when we have gone: till then it keeps our place taken, and the copy cannot come to us.
+        A requeued one would be marked as delivered before, and be dropped. The originals are
+        acknowledged when we have gone: till then they keep our place taken, and no copy can come
+        to us. Copies go by the connection that publishes, and nobody waits for them here: while an
+        alarm lasts RabbitMQ takes none.
         """
-        channel.native.basic_publish("", self._queue, body, properties)
-        self._passed.append(tag)
+        if not requests:
+            return
+        copies = [
+            Outgoing("", self._queue, body, properties, mandatory=False)
+            for _, properties, body in requests
+        ]
+
+        def send() -> None:
+            with contextlib.suppress(LabkitError):  # requests are at most once
+                self._core.send(copies)
+
+        self._passed += (tag for tag, _, _ in requests)
+        self._passing.append(threading.Thread(target=send, name="labkit pass on", daemon=True))
+        self._passing[-1].start()
 
     def _forget_passed(self, channel: Channel) -> None:
         for tag in self._passed:
@@ -159,7 +177,17 @@ class RabbitService(End):
         self._passed.clear()
 
     def _begin(self) -> None:
-        channel = self._core.channel(on_lost=self._wake)
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._opening() as channel:
+                    self._consume(channel)
+            except BrokerRefused as error:  # 404: the last one has just left, and it with him
+                if not left or "404" not in str(error):
+                    raise
+            else:
+                return
+
+    def _consume(self, channel: Channel) -> None:
         queue, self._held = self._queue, None
         arguments = {"x-expires": LEFT_OVER_MS}
         self._core.log("queue.declare", queue=queue, durable=True, auto_delete=True)

@@ -122,10 +122,8 @@ def dead_item(method: Any, properties: Any, body: bytes) -> DeadItem:
     if reason is None:
         why = str(headers.get("x-first-death-reason", "put here by somebody else"))
         reason = f"RabbitMQ put it here: {why}"
-        deaths = headers.get("x-death") or [{}]
-        at = deaths[0].get("time")
-        with contextlib.suppress(AttributeError, ValueError):
-            died = round(at.timestamp() * 1000)
+        with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+            died = round(headers["x-death"][0]["time"].timestamp() * 1000)
     letter = headers.get(LETTER) or f"{task.id} {died}"
     return DeadItem(
         id=task.id,
