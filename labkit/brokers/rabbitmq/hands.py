@@ -129,7 +129,10 @@ class Hand:
             channel.ask(_end_all(channel, tags))
 
     def wait(self, queues: tuple[str, ...], count: int, timeout: float) -> list[Delivery]:
-        """The first that come, to whichever queue, within `timeout` seconds."""
+        """The first that come, to whichever queue, within `timeout` seconds.
+
+        One that is on its way when the time is up is put back, and RabbitMQ counts it as delivered.
+        """
         with self._taking:
             channel = self._open()
             tags: list[str] = []
