@@ -77,7 +77,8 @@ class KafkaClient(KafkaLine):
     def delete_topic(self, topic: str) -> None:
         """Delete a topic; returns when it is gone."""
         self.log(f"admin.delete_topics([{topic!r}])")
-        [future] = self.admin.delete_topics([topic]).values()
+        admin = self.admin  # kept until it has answered: `ask` may drop the lab's
+        [future] = admin.delete_topics([topic]).values()
         self.ask(lambda: future.result(self.options.timeout))
         deadline = time.monotonic() + self.options.timeout
         while topic in self.topics() and time.monotonic() < deadline:
@@ -141,15 +142,20 @@ class KafkaClient(KafkaLine):
                 raise BrokerRefused(f"Kafka refuses the offsets: {words.of(place.error)}.")
 
     def _create(self, topic: str, partitions: int) -> None:
-        [future] = self.admin.create_topics(
+        admin = self.admin
+        [future] = admin.create_topics(
             [NewTopic(topic, num_partitions=partitions, replication_factor=-1)],
             request_timeout=self.options.timeout,
         ).values()
-        try:
-            future.result(self.options.timeout)
-        except ck.KafkaException as error:
-            if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:
-                raise words.error(self.place.shown, error.args[0]) from None
+
+        def question() -> None:
+            try:
+                future.result(self.options.timeout)
+            except ck.KafkaException as error:
+                if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+        self.ask(question)
 
     def _offsets(
         self, parts: Iterable[Part], spec: OffsetSpec, isolation: Any = None
@@ -160,7 +166,8 @@ class KafkaClient(KafkaLine):
         more = {} if isolation is None else {"isolation_level": isolation}
 
         def question() -> dict[Part, int]:
-            futures = self.admin.list_offsets(asked, request_timeout=self.options.timeout, **more)
+            admin = self.admin
+            futures = admin.list_offsets(asked, request_timeout=self.options.timeout, **more)
             return {
                 (place.topic, place.partition): future.result(self.options.timeout).offset
                 for place, future in futures.items()

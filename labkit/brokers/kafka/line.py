@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import confluent_kafka as ck
@@ -32,6 +33,8 @@ LOOKERS_KEPT = 16
 
 PROBE_SLICE_S = 0.25
 """How soon it is noticed that a server is there and does not let us in."""
+
+_CLOSED = "This lab is closed. Connect again: labkit.connect(…)."
 
 _silent = logging.getLogger("labkit.kafka")
 _silent.addHandler(logging.NullHandler())
@@ -57,11 +60,11 @@ class KafkaLine:
         self._lock = threading.RLock()
         self._producer: ck.Producer | None = None
         self._admin: AdminClient | None = None
-        self._closers: dict[int, Callable[[], None]] = {}
+        self._closers: dict[int, Callable[[], object]] = {}
         self._shared: dict[str, Any] = {}
         self._lookers: dict[str, ck.Consumer] = {}  # by group
         self.name = f"labkit-{secrets.token_hex(4)}"  # by which others see this lab's clients
-        self._closed = False
+        self._closing = self._closed = False
         self._process = os.getpid()
         self.down = False
 
@@ -123,13 +126,23 @@ class KafkaLine:
     def consumer(self, group: str, *rows: settings.Setting, **more: Any) -> ck.Consumer:
         """A new consumer; whoever asks closes it, and says so with `on_close`."""
         self.require_open()
+        if self._closing:
+            raise NotConnected(_CLOSED)
         more["group_id"] = group
         return ck.Consumer(self.config(*settings.CONSUMER, *rows, **more))
 
     def on_close(self, owner: object, close: Callable[[], None]) -> None:
-        """What is to be closed with the lab."""
+        """What is to be closed with the lab; where that has begun, at once.
+
+        Raises:
+            NotConnected: it came too late, and has been closed.
+        """
         with self._lock:
-            self._closers[id(owner)] = close
+            if not self._closing:
+                self._closers[id(owner)] = close
+                return
+        close()
+        raise NotConnected(_CLOSED)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """What all users of this lab share by a name; made for the first."""
@@ -226,7 +239,7 @@ class KafkaLine:
     def require_open(self) -> None:
         """Refuse once the lab is closed, and in a fork: librdkafka's threads are not there."""
         if self._closed:
-            raise NotConnected("This lab is closed. Connect again: labkit.connect(…).")
+            raise NotConnected(_CLOSED)
         if os.getpid() != self._process:
             raise NotConnected(
                 "Kafka's client does not survive a fork. Connect anew in the new process."
@@ -235,21 +248,27 @@ class KafkaLine:
     def close(self) -> None:
         """Close consumers, wait for what is on its way, and end the mock cluster."""
         with self._lock:
-            if self._closed:
+            if self._closing:
                 return
-            closers = list(self._closers.values())
+            self._closing = True  # from now on nothing new is to be closed
+            closers = [*self._closers.values(), *(each.close for each in self._lookers.values())]
+            self._closers.clear()
+            if self._producer is not None:
+                closers.append(partial(self._producer.flush, self.options.timeout))
+        failure: BaseException | None = None
         try:
             for close in closers:
-                close()
-            for looker in self._lookers.values():
-                looker.close()
-            if self._producer is not None:
-                self._producer.flush(self.options.timeout)
+                try:
+                    close()
+                except BaseException as error:  # the others are to be closed all the same
+                    failure = failure or error
         finally:
             self._closed = True
             self._producer = self._admin = None
             if self.cluster is not None:
                 self.cluster.let_go()
+        if failure is not None:
+            raise failure
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 import confluent_kafka as ck
 
@@ -60,11 +62,14 @@ class Member:
         self.group = group
         self.joined = False
         self.positions: dict[Part, int] = {}
-        self._found: list[ck.Message] = []  # by the pump that is under way
+        self._found: list[ck.Message] = []  # collected, and not given out by a pump yet
+        self._interrupted: BaseException | None = None  # while it was given partitions
         self._given, self._taken = given, taken
         self._topics = list(topics)
         self._look_at = time.monotonic() + MOCK_ROUND_S
         self._lock = threading.RLock()
+        self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._committing = threading.Lock()
         self._closed = False
         longest_ms = max(round(longest_silence * 1000), 10_000)  # never below the session
         self._consumer = client.consumer(
@@ -76,6 +81,9 @@ class Member:
         self._consumer.subscribe(
             self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+        threading.Thread(
+            target=_do_all, args=(self._commits,), name="labkit commit", daemon=True
+        ).start()
         client.on_close(self, self.close)
 
     def pump(self, timeout: float, most: int = _MANY) -> list[ck.Message]:
@@ -87,18 +95,22 @@ class Member:
         with self._lock:
             if self._closed:
                 raise NotConnected("This member has left its group.")
-            self._found = []
             if not self.joined and self._client.place.mock:
                 self._join_again()
             # not consume(), which now and then loses a rebalance that comes while it collects
-            message = self._consumer.poll(min(timeout, SLICE_S))
-            while message is not None:
-                if self._took(message):
+            wait_s = 0.0 if self._found else min(timeout, SLICE_S)
+            while len(self._found) < most:
+                message = self._consumer.poll(wait_s)
+                if message is None:
+                    break
+                if self._took(message):  # if it raises, the next pump gives what was found
                     self._found.append(message)
-                    if len(self._found) >= most:
-                        break
-                message = self._consumer.poll(0.0)
-            return self._found
+                wait_s = 0.0
+            if (interrupted := self._interrupted) is not None:
+                self._interrupted = None
+                raise interrupted
+            found, self._found = self._found[:most], self._found[most:]
+            return found
 
     def has_read(self, ends: Mapping[Part, int]) -> bool:
         """Whether it has joined, and read its partitions up to there."""
@@ -124,7 +136,7 @@ class Member:
         self._client.log(f"consumer.commit({words.places(offsets)})")
         places = [ck.TopicPartition(*part, offset) for part, offset in offsets.items()]
         try:
-            answer = self._consumer.commit(offsets=places, asynchronous=False)
+            answer = self._commit(places)
         except ck.KafkaException as error:
             if error.args[0].code() in _LOST:
                 return False
@@ -136,12 +148,38 @@ class Member:
             raise words.error(self._client.place.shown, failed[0], sent=True)
         return not failed
 
+    def _commit(self, places: list[ck.TopicPartition]) -> list[ck.TopicPartition]:
+        """What Kafka answers within the timeout; librdkafka itself knows no end of waiting.
+
+        One after the other, also if nobody waits any more: a late one must not undo a later one.
+        """
+        consumer, patience = self._consumer, self._client.options.timeout
+        answer: Future[list[ck.TopicPartition]] = Future()
+
+        def ask() -> None:
+            with self._committing:
+                if answer.set_running_or_notify_cancel():
+                    try:
+                        answer.set_result(consumer.commit(offsets=places, asynchronous=False))
+                    except Exception as error:
+                        answer.set_exception(error)
+
+        self._commits.put(ask)
+        try:
+            return answer.result(patience)
+        except TimeoutError:
+            shown = words.unreachable(self._client.place.shown, "no answer", sent=True)
+            raise BrokerUnavailable(shown, sent=True) from None
+        finally:
+            answer.cancel()
+
     def seek(self, offsets: Mapping[Part, int]) -> None:
         """Go on reading there."""
         with self._lock:
             for part, offset in offsets.items():
                 self._consumer.seek(ck.TopicPartition(*part, offset))
                 self.positions[part] = offset
+                self._found = [m for m in self._found if (m.topic(), m.partition()) != part]
 
     @property
     def parts(self) -> list[Part]:
@@ -155,8 +193,15 @@ class Member:
                 return
             self._closed = True
             self._client.closed_already(self)
-            with contextlib.suppress(ck.KafkaException, RuntimeError):
-                self._consumer.close()
+            if self._committing.acquire(timeout=self._client.options.timeout):
+                try:
+                    with contextlib.suppress(ck.KafkaException, RuntimeError):
+                        self._consumer.close()
+                finally:
+                    self._committing.release()
+            else:  # closing would wait for the answer without end; so it is missed after a time
+                del self._consumer
+            self._commits.put(None)
             self.joined = False
             self.positions.clear()
 
@@ -169,6 +214,7 @@ class Member:
             if not self._closed:
                 self._closed = True
                 self._client.closed_already(self)
+                self._commits.put(None)
                 del self._consumer
 
     def _join_again(self) -> None:
@@ -206,16 +252,20 @@ class Member:
 
     def _assigned(self, _: object, places: list[ck.TopicPartition]) -> None:
         parts = [(place.topic, place.partition) for place in places]
-        try:
-            known = self._client.committed(self.group, parts)
-            starts = self._client.starts([p for p in parts if known[p][0] < 0])
-            found = {part: starts.get(part, known[part][0]) for part in parts}
-        except (BrokerUnavailable, BrokerRefused):  # its own reading will tell
-            found = dict.fromkeys(parts, -1)
-        self.positions.update(found)
+        # first of all: they are ours, whatever happens to the questions below
+        self.positions.update(dict.fromkeys(parts, -1))
         self.joined = True
-        if self._given is not None:
-            self._given(parts)
+        try:
+            if self._given is not None:
+                self._given(parts)
+            # without an answer its own reading will tell
+            silent = (BrokerUnavailable, BrokerRefused, ck.KafkaException, RuntimeError)
+            with contextlib.suppress(*silent):
+                known = self._client.committed(self.group, parts)
+                starts = self._client.starts([p for p in parts if known[p][0] < 0])
+                self.positions.update({part: starts.get(part, known[part][0]) for part in parts})
+        except BaseException as error:  # Ctrl+C: poll() would drop the record it came with
+            self._interrupted = error
 
     def _revoked(self, _: object, places: list[ck.TopicPartition]) -> None:
         parts = [(place.topic, place.partition) for place in places]
@@ -227,6 +277,13 @@ class Member:
         self._found = [m for m in self._found if (m.topic(), m.partition()) in self.positions]
         self.joined = False
         self._look_at = time.monotonic() + MOCK_ROUND_S
+
+
+def _do_all(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    """One after the other; None is the last."""
+    while (call := calls.get()) is not None:
+        call()
+        del call  # it holds the consumer
 
 
 def set_back(

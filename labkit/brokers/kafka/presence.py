@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from typing import Any
 
 import confluent_kafka as ck
 
-from labkit.brokers.kafka import words
 from labkit.brokers.kafka.client import KafkaClient
 
 _EMPTY_STATES = {"EMPTY", "DEAD", "UNKNOWN"}
@@ -63,15 +63,20 @@ def others_serve(client: KafkaClient, topic: str) -> int | None:
         return None if client.cluster.known_outside else 0
     if client.place.mock:
         return None
-    [future] = client.admin.describe_consumer_groups(
+    admin = client.admin
+    [future] = admin.describe_consumer_groups(
         [topic], request_timeout=client.options.timeout
     ).values()
-    try:
-        group = future.result(client.options.timeout)
-    except ck.KafkaException as error:
-        if error.args[0].code() == ck.KafkaError.GROUP_ID_NOT_FOUND:
-            return 0
-        raise words.error(client.place.shown, error.args[0]) from None
-    if group.state.name in _EMPTY_STATES:
+
+    def question() -> Any:
+        try:
+            return future.result(client.options.timeout)
+        except ck.KafkaException as error:
+            if error.args[0].code() == ck.KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            raise
+
+    group = client.ask(question)
+    if group is None or group.state.name in _EMPTY_STATES:
         return 0
     return sum(1 for member in group.members if member.client_id != client.name)

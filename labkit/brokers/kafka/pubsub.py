@@ -39,6 +39,7 @@ class KafkaSubscription:
         )
         self._listening = Listenings(self._namespace)
         self._positions: dict[Part, int] = {}
+        self._behind: set[Part] = set()  # whose next records are gone
         self._ready: deque[Polled] = deque()
         self._marks: deque[tuple[int, dict[Part, int]]] = deque()
         self._asked = 0
@@ -100,6 +101,7 @@ class KafkaSubscription:
                 self._consumer.incremental_unassign([ck.TopicPartition(*part) for part in idle])
                 for part in idle:
                     del self._positions[part]
+                self._behind.difference_update(idle)
 
     def mark(self) -> int:
         """Ask for a `Mark`: it comes when all has been read up to where the topics end now."""
@@ -163,17 +165,27 @@ class KafkaSubscription:
             now = time.monotonic()
             new_here = self._looked_topics != self._client.known_topics
             if new_here or now - self._looked_at > LOOK_S:
-                self._look_for_topics(True)
+                try:
+                    self._look_for_topics(True)
+                except BrokerUnavailable:
+                    self._client.down = True
+                    self._looked_at = time.monotonic()  # the question took its time
         if not self._positions:
             time.sleep(timeout)
             return
         first = self._consumer.poll(timeout)
-        if first is None:
-            return
-        self._take(first)
-        for message in self._consumer.consume(_MANY, 0.0):
-            self._take(message)
+        failure: BaseException | None = None
+        if first is not None:
+            for message in (first, *self._consumer.consume(_MANY, 0.0)):
+                try:
+                    self._take(message)
+                except BaseException as error:  # the others are here, and come only once
+                    failure = failure or error
+        if self._behind:
+            self._catch_up()
         self._settle_marks()
+        if failure is not None:
+            raise failure
 
     def _take(self, message: ck.Message) -> None:
         error = message.error()
@@ -199,7 +211,7 @@ class KafkaSubscription:
             if part in self._positions:
                 self._positions[part] = max(self._positions[part], message.offset())
         elif code in (ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE):
-            self._gone(part)
+            self._behind.add(part)
         elif code == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._positions.pop(part, None)  # somebody deleted it
         elif words.away(error):
@@ -207,16 +219,26 @@ class KafkaSubscription:
         else:
             raise BrokerRefused(f"Kafka at {self._client.place.shown}: {words.of(error)}.")
 
+    def _catch_up(self) -> None:
+        """Until it is told where to go on, librdkafka reads nothing more of these partitions."""
+        try:
+            for part in list(self._behind):
+                if part in self._positions:
+                    self._gone(part)
+                self._behind.discard(part)
+        except BrokerUnavailable:  # the next pump tries again
+            self._client.down = True
+
     def _gone(self, part: Part) -> None:
         """Retention has destroyed records before they were read here: go on with the oldest."""
         [start] = self._client.starts([part]).values()
+        self._consumer.seek(ck.TopicPartition(*part, start))
         missed = start - self._positions.get(part, start)
         now = self._client.now()
         channel = from_topic(self._namespace, part[0]) or part[0]
         reason = f"retention has destroyed {max(0, missed):,} records before they were read"
         self._ready.append(Gap((channel,), now, now, 0.0, reason))
         self._positions[part] = start
-        self._consumer.seek(ck.TopicPartition(*part, start))
 
     def _read_to(self, ends: dict[Part, int], within: float) -> None:
         deadline = time.monotonic() + within

@@ -19,7 +19,7 @@ from labkit.brokers.kafka.producing import Record, append
 from labkit.brokers.kafka.queue_dead import DeadLetters
 from labkit.brokers.kafka.queue_feed import feed_of
 from labkit.brokers.kafka.queue_record import Item
-from labkit.errors import BrokerRefused
+from labkit.errors import BatchError, BrokerRefused
 
 
 class KafkaQueue:
@@ -162,9 +162,14 @@ class KafkaQueue:
         return self._dead.read(limit)
 
     def redrive(self, items: Sequence[DeadItem]) -> int:
-        """Append them to the tasks, as if new."""
-        there = self._dead.remove(items)
-        append(self._client, [queue_record.record(self.topic, i.id, i.body) for i in there])
+        """Append them to the tasks, as if new; a crash in between leaves two, never none."""
+        there = self._dead.still_there(items)
+        try:
+            append(self._client, [queue_record.record(self.topic, i.id, i.body) for i in there])
+        except BatchError as error:
+            self._dead.strike_out([there[index] for index in error.sent])
+            raise
+        self._dead.strike_out(there)
         return len(there)
 
     def purge(self) -> int:
@@ -178,7 +183,7 @@ class KafkaQueue:
                 raise BrokerRefused(
                     f"{error} A queue is purged while no other process has workers on it."
                 ) from None
-        self._dead.remove(self._dead.read(depth.dead))
+        self._dead.strike_out(self._dead.read(depth.dead))
         return depth.unfinished + depth.dead
 
     def leases(self) -> dict[str, float]:
@@ -234,7 +239,12 @@ class KafkaQueue:
         """Append copies, then commit: a crash in between leaves two of them, never none."""
         pairs = [(delivery, self._feed.held(delivery), record) for delivery, record in moves]
         new = [(item, record) for _, item, record in pairs if item is not None and not item.moved]
-        append(self._client, [record for _, record in new])
+        try:
+            append(self._client, [record for _, record in new])
+        except BatchError as error:
+            for index in error.sent:
+                new[index][0].moved = True
+            raise
         for item, _ in new:
             item.moved = True
         return self._feed.done([delivery for delivery, _ in moves]) if moves else []

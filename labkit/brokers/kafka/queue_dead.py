@@ -47,15 +47,17 @@ class DeadLetters:
                     break
         return found
 
-    def remove(self, items: Sequence[DeadItem]) -> list[DeadItem]:
-        """Strike them out; those that were still there."""
+    def still_there(self, items: Sequence[DeadItem]) -> list[DeadItem]:
+        """Those of them that are not struck out."""
         if not items:
             return []
         self.prepare()
         there = {item.tag for item in self.read(10**9)}
-        found = [item for item in items if item.tag in there]
-        append(self._client, [Record(self.struck, b"", item.tag.encode()) for item in found])
-        return found
+        return [item for item in items if item.tag in there]
+
+    def strike_out(self, items: Sequence[DeadItem]) -> None:
+        """They count no more."""
+        append(self._client, [Record(self.struck, b"", item.tag.encode()) for item in items])
 
     def _there(self, topic: str) -> bool:
         return self._client.partitions(topic) > 0

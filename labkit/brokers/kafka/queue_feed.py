@@ -7,22 +7,22 @@ What is committed is the prefix: the first offset of each partition that is not 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import confluent_kafka as ck
 
 from labkit.broker import Delivery
-from labkit.brokers.kafka import queue_record
+from labkit.brokers.kafka import queue_record, words
 from labkit.brokers.kafka.client import KafkaClient, Part
 from labkit.brokers.kafka.member import Member
 from labkit.brokers.kafka.queue_record import Item
-
-BUFFERED = 2_000
-"""Tasks read ahead; beyond that the others wait in Kafka, where another member may get them."""
+from labkit.errors import BrokerUnavailable
 
 
 class _Ledger:
@@ -55,6 +55,16 @@ class _Ledger:
         while self.open and self.open[0] in self.done:
             self.done.discard(self.open.popleft())
 
+    def reached(self, end: int) -> int:
+        """What to commit if all before `end` is done, too."""
+        left = (offset for offset in self.open if offset >= end and offset not in self.done)
+        return next(left, max(end, self.next))
+
+    def skip_to(self, offset: int) -> None:
+        """All before it is committed."""
+        self.finish([each for each in self.open if each < offset])
+        self.next = max(self.next, offset)
+
 
 class QueueFeed:
     """Shared by all `KafkaQueue`s of one name in a lab."""
@@ -73,6 +83,7 @@ class QueueFeed:
         self.leases: dict[str, float] = {}  # by worker: when it ends
         self.lock = threading.RLock()
         self._pumping = threading.Lock()
+        self._committing = threading.Lock()  # never taken by what serves a rebalance
         self._news = threading.Condition()
 
     # --- reading ------------------------------------------------------------------------------
@@ -119,8 +130,11 @@ class QueueFeed:
             member = self._member
             if member is None:
                 return
-            for message in member.pump(timeout):
-                self._put(message)
+            messages = member.pump(timeout)
+            with self.lock:
+                if self._member is member:  # else it has left: others are given these
+                    for message in messages:
+                        self._put(message)
         finally:
             self._pumping.release()
             with self._news:
@@ -183,6 +197,17 @@ class QueueFeed:
         Raises:
             BrokerUnavailable: nothing is changed here; it may be committed.
         """
+        # what the others have done must be known to whoever commits next
+        if not self._committing.acquire(timeout=self._client.options.timeout):
+            reason = "an earlier commit has no answer yet"
+            shown = words.unreachable(self._client.place.shown, reason, sent=True)
+            raise BrokerUnavailable(shown, sent=True)
+        try:
+            return self._commit(deliveries)
+        finally:
+            self._committing.release()
+
+    def _commit(self, deliveries: Sequence[Delivery]) -> list[bool]:
         with self.lock:
             ours = [self.held(delivery) for delivery in deliveries]
             by_part: dict[Part, list[int]] = {}
@@ -190,22 +215,22 @@ class QueueFeed:
                 if item is not None:
                     by_part.setdefault(item.part, []).append(item.offset)
             offsets = {}
+            ledgers = {part: self._ledgers[part] for part in by_part}
             for part, done in by_part.items():
-                reached = self._ledgers[part].prefix(done)
+                reached = ledgers[part].prefix(done)
                 if reached is not None:
                     offsets[part] = reached
             member = self._member
         if offsets and (member is None or not member.commit(offsets)):
-            self._taken(list(offsets))  # others have them by now
-            return [False] * len(deliveries)
+            return [False] * len(deliveries)  # others have them; the rebalance takes them away
         with self.lock:
             answers = [
                 item is not None and tag.tag in self._held
                 for item, tag in zip(ours, deliveries, strict=True)
             ]
             for part, done in by_part.items():
-                if part in self._ledgers:
-                    self._ledgers[part].finish(done)
+                if self._ledgers.get(part) is ledgers[part]:  # else it was read anew
+                    ledgers[part].finish(done)
             for delivery in deliveries:
                 self._held.pop(delivery.tag, None)
         return answers
@@ -219,20 +244,20 @@ class QueueFeed:
 
     def skip_to(self, ends: dict[Part, int]) -> bool:
         """Forget all up to there, and commit that; False if we are no member."""
-        with self.lock:
-            member = self._member
-            if member is None:
+        with self._pumping, self._committing:
+            with self.lock:
+                member, ledgers = self._member, dict(self._ledgers)
+                if member is None or not ledgers.keys() >= ends.keys():
+                    return False
+                offsets = {part: ledgers[part].reached(end) for part, end in ends.items()}
+            if not member.commit(offsets):
                 return False
-            ours = {part: ends[part] for part in member.parts if part in ends}
-            if len(ours) < len(ends):
-                return False
-            member.seek(ours)
-            if not member.commit(ours):
-                return False
-            self._forget()
-            for part, offset in ours.items():
-                self._given([part])
-                self._ledgers[part].next = offset
+            with contextlib.suppress(ck.KafkaException, RuntimeError):
+                member.seek(offsets)  # what it reads nevertheless, the ledger refuses
+            with self.lock:
+                self._drop(offsets)
+                for part, offset in offsets.items():
+                    ledgers[part].skip_to(offset)
             return True
 
     # --- inside -------------------------------------------------------------------------------
@@ -255,14 +280,21 @@ class QueueFeed:
 
     def _taken(self, parts: list[Part]) -> None:
         """Other members have these now: what is in hand will be done by them, too."""
-        gone = set(parts)
         with self.lock:
-            self._ready = deque(item for item in self._ready if item.part not in gone)
-            self._later = [entry for entry in self._later if entry[2].part not in gone]
-            heapq.heapify(self._later)
-            self._held = {t: h for t, h in self._held.items() if h[1].part not in gone}
-            for part in gone:
+            self._drop(dict.fromkeys(parts, math.inf))
+            for part in parts:
                 self._ledgers.pop(part, None)
+
+    def _drop(self, ends: Mapping[Part, float]) -> None:
+        """Nobody is given what is before these offsets, and nobody holds it."""
+
+        def stays(item: Item) -> bool:
+            return item.offset >= ends.get(item.part, 0)
+
+        self._ready = deque(filter(stays, self._ready))
+        self._later = [entry for entry in self._later if stays(entry[2])]
+        heapq.heapify(self._later)
+        self._held = {tag: held for tag, held in self._held.items() if stays(held[1])}
 
     def _forget(self) -> None:
         self._ready.clear()

@@ -36,6 +36,7 @@ class KafkaInbox:
         [self._position] = client.ends([self._part]).values()
         self._consumer = client.consumer(f"labkit-inbox-{self._id}", auto_offset_reset="earliest")
         client.assign(self._consumer, {self._part: self._position})
+        self._found: list[bytes] = []  # taken from the consumer, and not given out yet
         self._lock = threading.RLock()
         self._closed = False
         client.on_close(self, self.close)
@@ -83,24 +84,27 @@ class KafkaInbox:
         """At most `count` bodies; waits up to `timeout` seconds for the first."""
         end = None if timeout > 0 else self._end()
         deadline = time.monotonic() + timeout
-        found: list[bytes] = []
+        patience = deadline + self._client.options.timeout
         while True:
             left = max(0.0, deadline - time.monotonic())
             wait_s = min(SLICE_S, left if end is None else SLICE_S)
             with self._lock:
                 self._require_open()
-                message = self._consumer.poll(0.0 if found else wait_s)
-                while message is not None:
-                    found += self._take(message)
-                    if len(found) >= count:
-                        return found
-                    message = self._consumer.poll(0.0)
-            if found and (end is None or self._position >= end):
-                return found
-            if (end is None and left <= 0) or (end is not None and self._position >= end):
-                return found
-            if end is not None and time.monotonic() > deadline + self._client.options.timeout:
-                return found
+                if self._found:
+                    wait_s = 0.0
+                while len(self._found) < count:
+                    message = self._consumer.poll(wait_s)
+                    if message is None:
+                        break
+                    self._found += self._take(message)  # if it raises, the next poll gives these
+                    wait_s = 0.0
+                if end is None:
+                    done = bool(self._found) or left <= 0
+                else:
+                    done = self._position >= end or time.monotonic() > patience
+                if done or len(self._found) >= count:
+                    found, self._found = self._found[:count], self._found[count:]
+                    return found
 
     def close(self) -> None:
         """Forget the inbox; what comes for it is read by nobody. Closing twice is fine."""

@@ -24,6 +24,9 @@ JOIN_WAIT_S = 2.0
 UNTIL = "labkit-until"
 """The header that says until when somebody waits for the reply, seconds since 1970."""
 
+READ_AHEAD = 1_000
+"""Requests read ahead; beyond that the others wait in Kafka."""
+
 
 class KafkaService:
     """One responder's end of a service; the contract is `labkit.broker.Service`."""
@@ -100,7 +103,9 @@ class _ServiceFeed:
         """A responder more; the first joins the group."""
         with self._lock:
             self._users.add(id(user))
-            if self._member is None:
+            if self._member is not None:
+                return
+            try:
                 self._ready.clear()
                 self._client.log(f"consumer.subscribe({[self._topic]!r})")
                 self._member = Member(
@@ -112,6 +117,9 @@ class _ServiceFeed:
                     taken=self._lost,
                 )
                 self._member.wait_joined(JOIN_WAIT_S, self._put)
+            except BaseException:  # a member whom nobody polls would keep the requests
+                self.close(user)
+                raise
 
     def close(self, user: KafkaService) -> None:
         """A responder less; the last leaves the group."""
@@ -137,25 +145,36 @@ class _ServiceFeed:
             return self._member is None or self._member.has_read(ends)
 
     def take(self, user: KafkaService, count: int, timeout: float) -> list[bytes]:
-        """Requests for this responder; others wait meanwhile."""
+        """Requests for this responder; others wait meanwhile.
+
+        They leave the row once they are committed, not before.
+        """
         with self._lock:
             if self._member is None:
                 return []
-            if not self._ready:
-                self._put(self._member.pump(timeout))
-            found: list[tuple[Part, int, float, bytes]] = []
+            self._pump(self._member, 0.0 if self._ready else timeout)
             if user.closed:
                 return []
             now = time.time()
+            chosen = 0
+            found: list[bytes] = []
             offsets: dict[Part, int] = {}
-            while self._ready and len(found) < count:
-                request = self._ready.popleft()
-                offsets[request[0]] = request[1] + 1
-                if request[2] >= now:
-                    found.append(request)
-            if offsets:
-                self._member.commit(offsets)
-            return [request[3] for request in found]
+            for part, offset, until, body in self._ready:
+                if len(found) >= count:
+                    break
+                chosen += 1
+                offsets[part] = offset + 1
+                if until >= now:
+                    found.append(body)
+            if offsets and not self._member.commit(offsets):
+                self._pump(self._member, timeout)  # the rebalance that takes them away
+                return []
+            for _ in range(min(chosen, len(self._ready))):
+                self._ready.popleft()
+            return found
+
+    def _pump(self, member: Member, timeout: float) -> None:
+        self._put(member.pump(timeout, max(1, READ_AHEAD - len(self._ready))))
 
     def _put(self, messages: list[ck.Message]) -> None:
         for message in messages:
