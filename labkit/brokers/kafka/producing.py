@@ -53,6 +53,9 @@ class _Reports:
 
     def tell(self, index: int, error: ck.KafkaError | None, message: ck.Message) -> None:
         """librdkafka's delivery callback."""
+        if error is None and message.offset() is None:
+            # "a duplicate", says the broker, and not of what: seen where it was not in the log
+            error = ck.KafkaError(ck.KafkaError._MSG_TIMED_OUT)
         self.outcomes[index] = (
             Landed(message.partition(), message.offset()) if error is None else error
         )
