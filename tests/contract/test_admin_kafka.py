@@ -118,3 +118,13 @@ def test_topics_are_made_listed_and_deleted(lab: Any) -> None:
         lab.kafka.create_topic("gates", 1, {"no.such.setting": "1"})
     lab.kafka.delete_topic("flights")
     assert lab.kafka.topics() == {}
+
+
+def test_what_is_appended_as_soon_as_a_topic_is_there_is_in_it(lab: Any) -> None:
+    """A leader that was not at work yet refused a first batch, took the second, and lost one."""
+    entries = [NewEntry(b"x" * 100, f"k{n % 50}") for n in range(1_000)]
+    for number in range(100):
+        name = f"new-{number}"
+        lab.kafka.create_topic(name, 4)
+        lab.open_stream(name).append(entries)
+        assert sum(extent.length for extent in lab.open_stream(name).extents()) == 1_000

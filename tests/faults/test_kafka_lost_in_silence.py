@@ -86,8 +86,8 @@ def test_what_a_member_had_collected_when_trouble_came_is_given_later(
         return len(given) >= 20
 
     with pytest.raises((BrokerRefused, KeyboardInterrupt)):
-        eventually(all_came, 5)
-    eventually(all_came, 5)
+        eventually(all_came)
+    eventually(all_came)
     assert given == [str(n).encode() for n in range(20)]
 
 
@@ -100,7 +100,7 @@ def test_replies_collected_when_trouble_came_are_given_later(lab: Any, trouble: 
     with pytest.raises((BrokerRefused, KeyboardInterrupt)):
         inbox.poll(100, 2.0)
     given: list[bytes] = []
-    eventually(lambda: given.extend(inbox.poll(3, 0.1)) or len(given) >= 20, 5)
+    eventually(lambda: given.extend(inbox.poll(3, 0.1)) or len(given) >= 20)
     assert given == [str(n).encode() for n in range(20)]
 
 
@@ -133,9 +133,9 @@ def test_a_subscription_keeps_what_came_with_an_error(lab: Any) -> None:
         return len(given) >= 40
 
     with pytest.raises(BrokerRefused):
-        eventually(more, 5)
+        eventually(more)
     subscription._consumer = consumer
-    eventually(more, 5)
+    eventually(more)
     assert given == [str(n).encode() for n in range(40)]
 
 
@@ -156,9 +156,9 @@ def test_a_gap_that_could_not_be_looked_into_is_told_later(
         patch.setattr(lab._client, "starts", away)
         assert subscription.poll(0.1) is None
         assert not subscription.connected
-    assert isinstance(eventually(lambda: subscription.poll(0.1), 5), Gap)
+    assert isinstance(eventually(lambda: subscription.poll(0.1)), Gap)
     lab.publish("news", b"1")
-    assert isinstance(eventually(lambda: subscription.poll(0.1), 5), Received)
+    assert isinstance(eventually(lambda: subscription.poll(0.1)), Received)
 
 
 # --- services -----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def service(lab: Any) -> Any:
 def test_requests_whose_commit_is_refused_are_given_once(lab: Any, service: Any) -> None:
     lab.faults.fail_next(COMMIT, [ILLEGAL_GENERATION])
     given: list[bytes] = []
-    eventually(lambda: given.extend(service.poll(4, 0.2)) or len(given) >= 9, 10)
+    eventually(lambda: given.extend(service.poll(4, 0.2)) or len(given) >= 9)
     given += service.poll(4, 0.0)
     assert sorted(given) == [str(n).encode() for n in range(1, 10)]
 
@@ -187,7 +187,7 @@ def test_requests_whose_commit_fails_are_not_lost(lab: Any, service: Any) -> Non
     with pytest.raises(BrokerRefused):
         service.poll(4, 2.0)
     given: list[bytes] = []
-    eventually(lambda: given.extend(service.poll(4, 0.2)) or len(given) >= 9, 5)
+    eventually(lambda: given.extend(service.poll(4, 0.2)) or len(given) >= 9)
     assert given == [str(n).encode() for n in range(1, 10)]
 
 
@@ -210,7 +210,7 @@ def test_a_responder_that_always_has_requests_lets_another_one_in() -> None:
             return [len(each._feed._member.parts) for each in (busy, *others)] == [1, 1]
 
         try:
-            eventually(they_share, 5)
+            eventually(they_share, 5)  # sooner than it has given what it had read
         finally:
             come.join()
 
@@ -232,7 +232,7 @@ def test_a_responder_interrupted_while_it_comes_leaves_the_group(
         members[0].pump(0.0)
     service, inbox = lab.open_service("s", "ada", 5.0), lab.open_inbox(60)
     inbox.send("s", [b"hello"], 60.0)
-    assert eventually(lambda: service.poll(1, 0.2), 5) == [b"hello"]
+    assert eventually(lambda: service.poll(1, 0.2)) == [b"hello"]
 
 
 # --- rebalances and outages ---------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_a_member_interrupted_while_it_is_given_partitions_reads_them(
     assert member.parts
     given: list[bytes] = []
     eventually(
-        lambda: given.extend(e.body for e in member.poll(100, 0.1).entries) or len(given) >= 20, 5
+        lambda: given.extend(e.body for e in member.poll(100, 0.1).entries) or len(given) >= 20
     )
     assert given == [str(n).encode() for n in range(20)]
 
@@ -278,8 +278,8 @@ def test_a_subscription_by_pattern_outlives_an_outage(monkeypatch: pytest.Monkey
                 return False
             return True
 
-        eventually(published, 5)
-        thing = eventually(lambda: subscription.poll(0.1), 5)
+        eventually(published)
+        thing = eventually(lambda: subscription.poll(0.1))
         assert (thing.channel, thing.body, thing.pattern) == ("news.a", b"after", "news.*")
         assert subscription.connected
 

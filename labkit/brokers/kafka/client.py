@@ -67,11 +67,24 @@ class KafkaClient(KafkaLine):
         else:
             self._create(topic, wanted)
         self.known_topics += 1
+        return self.see_at_work(topic)
+
+    def see_at_work(self, topic: str) -> int:
+        """Wait until a new topic is there, and its partitions' leaders do what they are asked.
+
+        One that is not at work yet refuses a first batch, and may take the second: the first, sent
+        again, then counts as a duplicate and is lost. One that tells its end is at work.
+
+        Returns:
+            how many partitions it has.
+        """
         deadline = time.monotonic() + self.options.timeout
         while not (count := self.topics().get(topic, 0)):
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(f"The topic {topic!r} was created and is not there yet.")
             time.sleep(0.005)
+        if not self.place.mock:
+            self.ends((topic, number) for number in range(count))
         return count
 
     def delete_topic(self, topic: str) -> None:

@@ -50,7 +50,7 @@ class KafkaTools:
         self._client.log(f"admin.create_topics([NewTopic({topic!r}, {partitions}, {config})])")
         [future] = self._client.admin.create_topics([new]).values()
         self._client.ask(lambda: future.result(self._client.options.timeout))
-        self._client.topics()
+        self._client.see_at_work(topic)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic with all that is in it."""

@@ -108,6 +108,11 @@ class Core:
             channel.drop()
             raise
 
+    def usable(self, channel: Channel | None) -> Channel | None:
+        """It, if it is there and RabbitMQ can be told something on it."""
+        there = channel is not None and channel.lost is None and not self.closed
+        return channel if there else None
+
     def ask(self, start: Callable[[Any, Callable[..., None]], None]) -> Any:
         """Declare, bind, count, on a channel that all share: a refusal closes only that one."""
         with self._admin_lock:

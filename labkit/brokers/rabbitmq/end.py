@@ -54,11 +54,6 @@ class End:
     def _opening(self) -> AbstractContextManager[Channel]:
         return self._core.opening(self._wake, lambda: not self._closed)
 
-    def _usable(self) -> Channel | None:
-        channel = self._channel
-        there = channel is not None and channel.lost is None and not self._core.closed
-        return channel if there else None
-
     def _sweep(self, channel: Channel, count: int, arrive: Callable[..., None]) -> None:
         """What is in the queue now; where the connection breaks, the next wait comes back."""
         with self._looking, contextlib.suppress(BrokerUnavailable):
@@ -127,5 +122,5 @@ class End:
                 return False
             self._closed = True
             self._changed.notify_all()
-        with self._looking:
+        with self._looking:  # a sweep that is under way ends first, and no other begins
             return True

@@ -101,7 +101,7 @@ class QueueInbox(_Inbox):
 
     def _leave(self) -> None:
         """Delete the queue."""
-        channel = self._usable()
+        channel = self._core.usable(self._channel)
         if channel is not None:
             channel.tell(lambda native: native.queue_delete(self._queue))
             channel.close()
@@ -142,7 +142,7 @@ class DirectInbox(_Inbox):
 
     def _leave(self) -> None:
         """Close the channel: whoever replies now learns it."""
-        channel = self._usable()
+        channel = self._core.usable(self._channel)
         if channel is not None:
             channel.close()
 

@@ -128,8 +128,8 @@ class RabbitSubscription:
         self._leave()
 
     def _leave(self) -> None:
-        channel = self._channel
-        if channel is not None and channel.lost is None and not self._core.closed:
+        channel = self._core.usable(self._channel)
+        if channel is not None:
             channel.tell(lambda native: native.queue_delete(self._queue))
             channel.close()
 

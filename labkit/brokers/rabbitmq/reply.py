@@ -71,7 +71,7 @@ class RabbitService(End):
         First it is cancelled: what a channel has on its way when it is closed would be marked as
         delivered before, and be dropped by the others.
         """
-        channel = self._usable()
+        channel = self._core.usable(self._channel)
         if channel is not None:
             with contextlib.suppress(BrokerUnavailable, BrokerRefused):
                 channel.ask(lambda _, done: end_consuming(channel, _CONSUMER, done))
@@ -81,7 +81,7 @@ class RabbitService(End):
 
     def abandon(self) -> None:
         """Go without a word: the consumer stays for its presence, and then is missed."""
-        if not self._end() or (channel := self._usable()) is None:
+        if not self._end() or (channel := self._core.usable(self._channel)) is None:
             return
 
         def vanish() -> None:
