@@ -43,10 +43,12 @@ class RedisStreams(StreamContract):
         lab.native.xadd(name, {"temperature": "21", b"\xff": b"\x00"})
         lab.native.xadd(name, {"body": b"{", "key": b"\xff", "revision": b"x"})
         lab.native.xadd(name, {"key": b"\xff", "revision": b"x", "body": b"{"})
-        first, second, third = stream.read().unreadable
+        lab.native.xadd(name, {"key": "K", "gate": "5", "body": b"{"})
+        first, second, third, fourth = stream.read().unreadable
         assert "no body, but temperature=b'21'" in str(first)
         assert first.more == {"temperature": b"21", "\\xff": b"\x00"}
         assert (second.key, second.body) == (third.key, third.body) == ("\\xff", b"{")
+        assert (fourth.key, fourth.body, fourth.more) == ("K", b"{", {"gate": b"5"})
 
     def test_what_was_pending_and_is_trimmed_is_told(
         self, lab: Any, stream: EventStream, group: Group
@@ -89,6 +91,14 @@ class RedisStreams(StreamContract):
             stream.trim(keep=1)
         assert caught.value.unread == {"boards": 5}
         assert len(stream) == 6
+
+    def test_a_member_that_reads_again_holds_each_event_once(self, group: Group) -> None:
+        ada = group.join("ada")
+        assert len(poll_all(ada, 6)) == 6
+        group.rewind()
+        assert len(poll_all(ada, 6)) == 6
+        assert ada.commit() == 6
+        assert ada.stats().late == 0
 
     def test_nobody_ends_what_another_has_though_the_numbers_agree(self, group: Group) -> None:
         ada, bob = group.join("ada"), group.join("bob")

@@ -21,7 +21,7 @@ import labkit
 from labkit import Event, EventStream, NewEvent, Projection
 from labkit.brokers.redis import log_ahead
 from labkit.brokers.redis.client import ExchangeBroken
-from labkit.brokers.redis.log_ahead import PART
+from labkit.brokers.redis.log_ahead import FIRST_PART, PART
 from labkit.errors import BatchError, BrokerUnavailable, Conflict, SnapshotMismatch
 from labkit.servers import RedisServer
 
@@ -296,7 +296,7 @@ def test_a_long_batch_that_breaks_off_in_the_middle_comes_again_as_a_whole(
     stream: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes in parts; of those that did come, nobody has seen anything."""
-    total = 3 * PART
+    total, known = 3 * PART, FIRST_PART + PART
     stream.append_many(range(total + 5))
     ada = stream.group("boards").join("ada")
     lose_answers(monkeypatch, redis.ConnectionError("the line went dead"), after=2)
@@ -306,7 +306,7 @@ def test_a_long_batch_that_breaks_off_in_the_middle_comes_again_as_a_whole(
     assert ada.stats().messages == 0
     again = [*ada.poll(total), *ada.poll(total)]
     assert contents(again) == list(range(total + 5))
-    assert {e.attempt for e in again[:total]} == {2}
+    assert {e.attempt for e in again[:known]} == {2}  # it may not have read the last question
     assert ada.commit() == total + 5
     assert stream.group("boards").lag() == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labkit import Message
-from labkit.envelopes import AT_ONCE, BYTES_AT_ONCE, decode_many
+from labkit.envelopes import decode_many
 from labkit.errors import DecodeError
 
 NOW = "2013-03-08T12:00:00.000Z"
@@ -82,14 +82,14 @@ def test_two_halves_are_not_taken_for_two_messages() -> None:
     assert all(isinstance(found, str) for found in at_once(halves))
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE + 7])
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
 def test_any_number_is_read_in_order(count: int) -> None:
     found = at_once([body(n) for n in range(count)])
     assert [message.content for message in found] == list(range(count))
 
 
 def test_large_ones_are_read_too_and_limits_hold() -> None:
-    bodies = [body("x" * BYTES_AT_ONCE), body(1), body("y" * 1000)]
+    bodies = [body("x" * 300_000), body(1), body("y" * 1000)]
     assert at_once(bodies) == one_by_one(bodies)
     found = at_once(bodies, 500)
     assert found == one_by_one(bodies, 500)

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.brokers.redis.client import CONNECTION_ERRORS, Command, RedisClient, Reply
+from labkit.brokers.redis.client import CONNECTION_ERRORS, Command, RedisClient
 from labkit.brokers.redis.log_calls import answer
 from labkit.brokers.redis.wire import REFUSALS, pack, read_one
 
-PART = 125
+PART = 100
 """Entries in one part: enough to hide a round trip, few enough to stay in the processor's cache."""
+
+FIRST_PART = 25
+"""Fewer in the first, for which nobody has anything else to do than to wait."""
+
+AHEAD = 2
+"""Parts that Redis has been asked for and we have not read."""
 
 
 def rows_ahead(
     client: RedisClient, command: Callable[[int], Command], count: int
 ) -> Iterator[list[Any]]:
-    """The rows of XREADGROUP, part by part, at most `count` in all; the last part is a short one.
+    """The rows of XREADGROUP, part by part, at most `count` in all.
 
     Args:
         client: how to reach Redis.
@@ -26,29 +32,33 @@ def rows_ahead(
     Raises:
         BrokerUnavailable, BrokerRefused, Forgotten: as `ask`.
     """
-    sizes = [min(PART, count - start) for start in range(0, count, PART)]
-    reply: Reply = None
+    sizes = _sizes(count)
+    commands = [command(size) for size in sizes]
+    asked, refused = AHEAD, None
     try:
         with client.borrowed() as connection:
-            commands = [command(size) for size in sizes]
-            connection.send_packed_command(pack(connection, commands[:1]))
+            connection.send_packed_command(pack(connection, commands[:asked]))
             for index, size in enumerate(sizes):
+                if index == asked:
+                    break
                 reply = read_one(connection)
-                rows = _rows(reply)
+                if isinstance(reply, REFUSALS):
+                    refused = refused or reply
+                    continue
+                rows: list[Any] = reply[0][1] if reply else []
                 if rows:
                     client.log(commands[index])
-                if len(rows) < size or index + 1 == len(sizes):
-                    break
-                connection.send_packed_command(pack(connection, commands[index + 1 : index + 2]))
-                yield rows
+                if len(rows) == size and (more := commands[asked : asked + 1]):
+                    connection.send_packed_command(pack(connection, more))
+                    asked += 1
+                if rows:
+                    yield rows
     except CONNECTION_ERRORS as error:
         raise client.unavailable(error, sent=True) from None
-    if rows := _rows(answer(client, reply, "XREADGROUP")):  # nothing is on its way any more
-        yield rows
+    answer(client, refused, "XREADGROUP")  # nothing is on its way any more
 
 
-def _rows(reply: Reply) -> list[Any]:
-    if not reply or isinstance(reply, REFUSALS):
-        return []
-    rows: list[Any] = reply[0][1]
-    return rows
+def _sizes(count: int) -> list[int]:
+    if count <= PART:
+        return [count]
+    return [FIRST_PART, *(min(PART, count - n) for n in range(FIRST_PART, count, PART))]

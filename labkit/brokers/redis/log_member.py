@@ -10,6 +10,7 @@ from labkit.brokers.redis import log_rows
 from labkit.brokers.redis.client import Command, RedisClient
 from labkit.brokers.redis.log_ahead import rows_ahead
 from labkit.brokers.redis.log_calls import Forgotten, ask
+from labkit.brokers.redis.log_held import Held, order
 from labkit.brokers.redis.log_rows import Pending, position
 from labkit.brokers.redis.log_scripts import COMMIT, LEAVE, TAKE
 from labkit.brokers.redis.log_wait import wait_for
@@ -33,9 +34,7 @@ class RedisMember:
         self._client = client
         self._group = group
         self._name = name
-        self._held: dict[str, None] = {}  # given here and not committed
-        self._furthest: tuple[int, ...] = ()  # of those
-        self._mixed = False  # they are not in order: some were claimed
+        self._held = Held()
         self._unsure = True  # it may hold what never arrived here, or what one of its name held
         self._maybe_done: set[str] = set()  # a commit of these got no answer
         self._closed = False
@@ -70,14 +69,12 @@ class RedisMember:
         """XACK of all that it was given up to there."""
         if 0 not in cursor:
             return Committed(0)
-        last = cursor[0].order
-        if last >= self._furthest:  # all of it, as most do
-            return self._commit(list(self._held))
-        return self._commit([entry for entry in self._held if Position(entry).order <= last])
+        return self._commit(self._held.up_to(cursor[0]), ours=True)
 
     def acknowledge(self, positions: Sequence[Position]) -> Committed:
         """XACK of these."""
-        return self._commit(sorted({place.text for place in positions}, key=_order))
+        ids = sorted({place.text for place in positions}, key=order)
+        return self._commit(ids, ours=all(entry_id in self._held for entry_id in ids))
 
     def claim_stale(self, idle: float, count: int) -> Given:
         """XPENDING to find them, XCLAIM to have them."""
@@ -156,21 +153,15 @@ class RedisMember:
         return Given(taken, gone)
 
     def _keep(self, given: Given) -> Given:
-        if given.entries:
-            first, last = given.entries[0].position.order, given.entries[-1].position.order
-            self._mixed = self._mixed or first < self._furthest
-            self._furthest = max(self._furthest, last)
-            self._held.update({entry.position.text: None for entry in given.entries})
+        self._held.add(given.entries)
         return given
 
-    def _commit(self, ids: Sequence[str]) -> Committed:
+    def _commit(self, ids: Sequence[str], *, ours: bool) -> Committed:
+        """`ids` in the stream's order; `ours` if it holds them all."""
         late: list[Position] = []
-        if self._mixed:
-            ids = sorted(ids, key=_order)
         for start in range(0, len(ids), PAGE):
             page = ids[start : start + PAGE]
-            known = not self._unsure and all(map(self._held.__contains__, page))
-            held = len(self._held) if known else -1
+            held = len(self._held) if ours and not self._unsure else -1
             try:
                 answer = self._group.run(COMMIT, self._group.name, self._name, held, *page)
             except Forgotten:
@@ -182,13 +173,8 @@ class RedisMember:
             late += (place for place in map(position, answer) if place.text not in self._maybe_done)
             if self._maybe_done:
                 self._maybe_done.difference_update(page)
-            if known and len(page) == len(self._held):
+            if ours and len(page) == len(self._held):
                 self._held.clear()
-            for entry in page if self._held else ():
-                self._held.pop(entry, None)
-        self._mixed = self._mixed and bool(self._held)
+            else:
+                self._held.discard(page)
         return Committed(len(ids) - len(late), tuple(late))
-
-
-def _order(entry_id: str) -> tuple[int, ...]:
-    return Position(entry_id).order

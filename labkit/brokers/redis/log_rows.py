@@ -73,26 +73,24 @@ def id_before(entry_id: str) -> str:
 
 def entries(rows: Sequence[Any], attempt: int | None = None) -> list[Entry]:
     """Rows of XRANGE or XREADGROUP."""
-    found = []
-    for entry_id, fields in rows:
-        place = Position(entry_id.decode())
-        if len(fields) == 6:
-            first, key, _, revision, last, body = fields
-            if first == _KEY and last == _BODY:  # as we write it
-                try:
-                    found.append(Entry(place, body, key.decode(), int(revision), attempt))
-                    continue
-                except ValueError:
-                    pass
-        elif len(fields) == 2 and fields[0] == _BODY:
-            found.append(Entry(place, fields[1], None, None, attempt))
-            continue
-        found.append(_foreign(place, fields, attempt))
-    return found
+    try:
+        found = [
+            Entry(Position(entry_id.decode()), body, key.decode(), int(revision), attempt)
+            for entry_id, (first, key, second, revision, third, body) in rows
+            if first == _KEY and second == _REVISION and third == _BODY
+        ]
+    except ValueError:
+        found = []
+    if len(found) == len(rows):  # all are as we write them, with a key
+        return found
+    return [_entry(entry_id, fields, attempt) for entry_id, fields in rows]
 
 
-def _foreign(place: Position, fields: Sequence[bytes], attempt: int | None) -> Entry:
-    """Somebody else's: the field `body`, if there is one, `key` and `revision` if they are good."""
+def _entry(entry_id: bytes, fields: Sequence[bytes], attempt: int | None) -> Entry:
+    """Ours without a key, or somebody else's."""
+    place = Position(entry_id.decode())
+    if len(fields) == 2 and fields[0] == _BODY:
+        return Entry(place, fields[1], None, None, attempt)
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     body, key, revision = (named.pop(name, None) for name in (_BODY, _KEY, _REVISION))
     return Entry(
