@@ -224,6 +224,14 @@ class BrokerQueue(Protocol):
 
 
 @runtime_checkable
+class Interruptible(Protocol):
+    """A `BrokerQueue` that likes long waits: another thread can end them."""
+
+    def interrupt(self, worker: str) -> None:
+        """The wait of this worker's `take`, or else its next one, ends without a task."""
+
+
+@runtime_checkable
 class QueueBroker(Broker, Protocol):
     """Work queues: each task to one of many, at least once."""
 

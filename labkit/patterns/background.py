@@ -34,7 +34,8 @@ class Background:
     """Runs `step` in a daemon thread between `start()` and `stop()`.
 
     An exception out of a step ends the thread and comes out of `stop()`: a step handles what it can
-    go on after. A step lasts a fraction of a second when nothing happens.
+    go on after. A step in which nothing happens lasts a fraction of a second, or whoever stops the
+    thread ends it.
     """
 
     def __init__(self, name: str, step: Callable[[], object]) -> None:

@@ -105,6 +105,58 @@ def test_a_worker_that_asks_as_it_is_missed_is_still_known(
     assert queue.ack(found) == [True]
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each wait for a task may be, as it begins."""
+    seen: list[float] = []
+    wait = hands.Hand.wait
+
+    def noted(hand: hands.Hand, names: Any, count: int, timeout: float) -> Any:
+        seen.append(timeout)
+        return wait(hand, names, count, timeout)
+
+    monkeypatch.setattr(hands.Hand, "wait", noted)
+    return seen
+
+
+def idle_worker(lab: Any, waits: list[float], done: list[Any]) -> labkit.Worker:
+    """One that waits in the background, and has consumers for it."""
+    queue = labkit.WorkQueue(lab, "work")
+    worker = labkit.Worker(queue, lambda message: done.append(message.content), name="ada").start()
+    eventually(lambda: waits)
+    return worker
+
+
+def test_an_idle_worker_waits_long_and_stops_at_once(lab: Any, waits: list[float]) -> None:
+    """What comes as a wait ends counts as delivered before, so waits are few."""
+    worker = idle_worker(lab, waits, done := [])
+    worker.queue.put("a")
+    assert worker.wait_for(1)
+    eventually(lambda: len(waits) == 2)
+    assert min(waits) > 4
+    assert worker.stop(timeout=2.0)
+    assert done == ["a"]
+    assert worker.stats().redelivered == 0
+
+
+def test_an_idle_worker_that_crashes_takes_nothing_more(lab: Any, waits: list[float]) -> None:
+    worker = idle_worker(lab, waits, done := [])
+    worker.crash()
+    eventually(lambda: not worker.running)
+    worker.queue.put("a")
+    with labkit.Worker(worker.queue, lambda message: done.append(message.content)) as bob:
+        outcome = bob.run_one(timeout=5.0)
+    assert (outcome.attempt, done) == (1, ["a"])
+
+
+def test_a_stop_before_the_wait_ends_the_wait(lab: Any) -> None:
+    [queue] = queues(lab, lease=60)
+    queue.interrupt("ada")
+    asks = threading.Thread(target=lambda: queue.take("ada", 1, 60.0), daemon=True)
+    asks.start()
+    eventually(lambda: not asks.is_alive())
+
+
 def test_a_responder_comes_as_the_last_one_goes(lab: Any, other: Any) -> None:
     """The queue that it has just declared is deleted with the other's consumer."""
     last, log = lab.open_service("seats", "ada", 1.0), other._core.log

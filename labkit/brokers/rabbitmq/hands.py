@@ -55,6 +55,7 @@ class Hand:
         self._arrived: deque[tuple[Any, Any, bytes]] = deque()
         self._changed = threading.Condition()
         self._channel: Channel | None = None
+        self._interrupted = False
 
     @property
     def count(self) -> int:
@@ -141,9 +142,11 @@ class Hand:
             try:
                 with self._changed:
                     self._changed.wait_for(
-                        lambda: self._arrived or channel.lost is not None, timeout
+                        lambda: self._arrived or self._interrupted or channel.lost is not None,
+                        timeout,
                     )
             finally:
+                self._interrupted = False
                 with self._asking:
                     if channel.lost is None:
                         channel.ask(_end_all(channel, tags))
@@ -165,8 +168,13 @@ class Hand:
                 channel.close()
             self.wake()
 
+    def interrupt(self) -> None:
+        """End the wait that is on, or else the next one."""
+        self._interrupted = True
+        self.wake()
+
     def wake(self) -> None:
-        """End a wait."""
+        """Let whoever waits look at what has changed."""
         with self._changed:
             self._changed.notify_all()
 

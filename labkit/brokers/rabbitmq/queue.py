@@ -62,6 +62,10 @@ class RabbitQueue:
             self._log_taken(found)
         return found
 
+    def interrupt(self, worker: str) -> None:
+        """Long waits are few, and it is at the end of one that a task may be on its way."""
+        self.hands.of(worker).interrupt()
+
     def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """basic.ack on the channel of the delivery. RabbitMQ does not answer it."""
         with self.hands.moving:

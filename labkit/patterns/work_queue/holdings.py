@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from labkit.broker import Delivery
+from labkit.broker import Delivery, Interruptible
 from labkit.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from labkit.message import Message
 from labkit.patterns.identity import life_of
@@ -86,6 +86,16 @@ class Holdings:
         self._arrived += found
         if self._arrived:
             self._take_in()
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether another thread can end a wait for tasks."""
+        return isinstance(self._tasks, Interruptible)
+
+    def interrupt(self) -> None:
+        """End a wait for tasks, if that can be done."""
+        if isinstance(self._tasks, Interruptible):
+            self._tasks.interrupt(self.identity)
 
     def begin(self) -> Task | None:
         """The next task that waits, in work from now on; None for a worker that has died."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.queue import WorkQueue
@@ -22,10 +23,13 @@ class Supply:
         self._recover_every = queue.options.lease / RECOVERIES_PER_LEASE
         self._recover_at = 0.0
 
-    def next(self, timeout: float, count: int) -> Task | None:
+    def next(
+        self, timeout: float, count: int, ended: Callable[[], bool] = lambda: False
+    ) -> Task | None:
         """The first task in hand; if there is none, at most `count` are taken from the queue.
 
-        Looks for dead workers' tasks from time to time. None: none came within `timeout` seconds.
+        Looks for dead workers' tasks from time to time. None: none came within `timeout` seconds,
+        or before `ended()`.
         """
         waiting = self._holdings.waiting
         if waiting:
@@ -39,6 +43,6 @@ class Supply:
             self._holdings.fill(count, max(0.0, min(patience, deadline - time.monotonic())))
             if waiting:
                 return waiting[0]
-            if time.monotonic() >= deadline:
+            if ended() or time.monotonic() >= deadline:
                 break
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -26,7 +27,10 @@ from labkit.patterns.work_queue.turn import Turn
 from labkit.trace import Action
 
 _SLICE_S = 0.1
-"""Longest single wait: so long may `stop()` take on an idle worker."""
+"""Longest single wait, where nothing can end it: so long may `stop()` take on an idle worker."""
+
+_LONG_SLICE_S = 5.0
+"""Longest single wait, where `stop()` ends it: so late may a silent broker be noticed."""
 
 
 class Worker:
@@ -69,6 +73,7 @@ class Worker:
             handler, retry or RetryPolicy(), policy, self._holdings, self._ledger
         )
         self._supply = Supply(queue, self._holdings)
+        self._slice_s = _LONG_SLICE_S if self._holdings.interruptible else _SLICE_S
         self._closing = False
         self._turn = Turn()
         self._halt = threading.Event()
@@ -117,13 +122,14 @@ class Worker:
         self._halt.clear()
         self._turn.begin_anew()
         count, idle_since = 0, time.monotonic()
-        with graceful(self._halt.set):
+        with graceful(lambda: self.ask_to_stop(drain=False)):
             self._turn.take()
             try:
                 while not self._halt.is_set() and (max_tasks is None or count < max_tasks):
-                    left = _SLICE_S if timeout is None else idle_since + timeout - time.monotonic()
+                    until = math.inf if timeout is None else idle_since + timeout
+                    left = until - time.monotonic()
                     wanted = self._prefetch if max_tasks is None else max_tasks - count
-                    wait_s = max(0.0, min(left, _SLICE_S))
+                    wait_s = max(0.0, min(left, self._slice_s))
                     if self._step(wait_s, min(wanted, self._prefetch), timeout):
                         count, idle_since = count + 1, time.monotonic()
                     elif (left <= 0 and not self._outage) or self._holdings.dead:
@@ -161,16 +167,16 @@ class Worker:
         if self._holdings.dead or not self._home.here:
             return True
         if self._turn.ours:  # called by the handler
-            self._halt.set()
+            self.ask_to_stop(drain=False)
             self._background.stop(0.0)
             self._turn.leave_to_it()
             return False
         deadline = time.monotonic() + timeout
         try:
             if drain and self._background.running:
-                self._closing = True
+                self.ask_to_stop()
                 self._background.wait_until(lambda: not self._holdings.waiting, timeout)
-            self._halt.set()
+            self.ask_to_stop(drain=False)
             ended = self._background.stop(max(0.0, deadline - time.monotonic()))
             while self._turn.taken and time.monotonic() < deadline:
                 time.sleep(0.005)  # another thread's run() finishes its task
@@ -189,6 +195,7 @@ class Worker:
             self._closing = True
         else:
             self._halt.set()
+        self._holdings.interrupt()
 
     @property
     def crashed(self) -> bool:
@@ -219,7 +226,7 @@ class Worker:
         self._home.require()
         if self._holdings.dead:
             return
-        self._halt.set()
+        self.ask_to_stop(drain=False)
         held = self._holdings.crash()
         for task in held:
             self._ledger.ended(task, Ending.CRASHED)
@@ -258,11 +265,15 @@ class Worker:
                 f"Worker {self.name!r} works in the background. Call stop() first."
             )
 
+    def _parting(self) -> bool:
+        """Whether it is to take no more."""
+        return self._closing or self._halt.is_set()
+
     def _step(self, wait_s: float, count: int, patience: float | None) -> bool:
         """One task, or a wait for one; an outage ends it only after `patience` seconds."""
         try:
-            if not (self._holdings.waiting or self._closing or self._halt.is_set()):
-                self._supply.next(wait_s, count)
+            if not (self._holdings.waiting or self._parting()):
+                self._supply.next(wait_s, count, self._parting)
             task = None if self._halt.is_set() else self._holdings.begin()
             if task is None:
                 self._holdings.flush()
@@ -281,7 +292,7 @@ class Worker:
     def _background_step(self) -> None:
         self._turn.take()
         try:
-            self._step(_SLICE_S, self._prefetch, None)
+            self._step(self._slice_s, self._prefetch, None)
             if self._halt.is_set():
                 self._part(self._holdings.give_back)
             if self._halt.is_set() or (self._closing and not self._holdings.waiting):
