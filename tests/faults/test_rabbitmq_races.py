@@ -157,6 +157,26 @@ def test_a_stop_before_the_wait_ends_the_wait(lab: Any) -> None:
     eventually(lambda: not asks.is_alive())
 
 
+def test_a_consumer_for_which_nobody_waits_any_more_takes_nothing(
+    server: RabbitServer, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with labkit.connect(server.url, namespace=other.namespace, timeout=0.3) as lab:
+        ours, theirs = queues(lab, other, lease=60)
+        assert ours.take("ada", 1, 0.0) == []
+        go_on = threading.Event()
+        monkeypatch.setattr(hands.Hand, "look", lambda *_: [])
+        lab._core.line("consuming").post(lambda: go_on.wait(10))
+        with pytest.raises(BrokerUnavailable, match="No answer"):
+            ours.take("ada", 1, 5.0)
+        monkeypatch.undo()
+        go_on.set()
+        for _ in range(2):  # its channel tells of the consumers' begin, and then of their end
+            assert ours.take("ada", 1, 0.0) == []
+        theirs.put([QueueItem("task", b"")])
+        [task] = theirs.take("bob", 1, 5.0)
+        assert task.attempt == 1
+
+
 def test_a_responder_comes_as_the_last_one_goes(lab: Any, other: Any) -> None:
     """The queue that it has just declared is deleted with the other's consumer."""
     last, log = lab.open_service("seats", "ada", 1.0), other._core.log

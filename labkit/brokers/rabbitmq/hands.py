@@ -19,7 +19,7 @@ from labkit.broker import Delivery
 from labkit.brokers.rabbitmq.channel import Channel
 from labkit.brokers.rabbitmq.core import Core
 from labkit.brokers.rabbitmq.getting import counts, get
-from labkit.brokers.rabbitmq.sweep import begin_consuming, end_consuming
+from labkit.brokers.rabbitmq.sweep import Consumers
 from labkit.brokers.rabbitmq.task_message import TaskMessage
 from labkit.errors import BrokerUnavailable
 
@@ -118,8 +118,9 @@ class Hand:
             if count:
                 get(channel, queue, count, arrive)
             return
-        before, tags = len(self._arrived), list[str]()
-        channel.ask(_begin_all(channel, (queue,), count, arrive, tags))
+        before = len(self._arrived)
+        consumers = Consumers(channel, (queue,), count, arrive)
+        consumers.begin()
         with self._changed:
             seen = -1
             while seen < len(self._arrived) < before + count and channel.lost is None:
@@ -127,7 +128,7 @@ class Hand:
                 full = lambda: len(self._arrived) >= before + count or channel.lost  # noqa: E731
                 self._changed.wait_for(full, _QUIET_S)
         if channel.lost is None:
-            channel.ask(_end_all(channel, tags))
+            consumers.end()
 
     def wait(self, queues: tuple[str, ...], count: int, timeout: float) -> list[Delivery]:
         """The first that come, to whichever queue, within `timeout` seconds.
@@ -136,9 +137,9 @@ class Hand:
         """
         with self._taking:
             channel = self._open()
-            tags: list[str] = []
+            consumers = Consumers(channel, queues, 1, self._arrive_on(channel))
             with self._asking:
-                channel.ask(_begin_all(channel, queues, 1, self._arrive_on(channel), tags))
+                consumers.begin()
             try:
                 with self._changed:
                     self._changed.wait_for(
@@ -149,7 +150,7 @@ class Hand:
                 self._interrupted = False
                 with self._asking:
                     if channel.lost is None:
-                        channel.ask(_end_all(channel, tags))
+                        consumers.end()
             if channel.lost is not None:
                 raise channel.error or BrokerUnavailable(
                     f"The connection broke: {channel.lost}. What was in hand goes to others."
@@ -208,40 +209,6 @@ class Hand:
                 self._held[tag] = Held(number, task, delivery)
                 found.append(delivery)
         return found
-
-
-def _begin_all(
-    channel: Channel,
-    queues: tuple[str, ...],
-    count: int,
-    arrive: Callable[..., None],
-    tags: list[str],
-) -> Callable[..., None]:
-    def begin(_: Any, done: Callable[..., None]) -> None:
-        def begun(tag: str) -> None:
-            tags.append(tag)
-            if len(tags) == len(queues):
-                done()
-
-        for queue in queues:
-            begin_consuming(channel, queue, count, arrive, begun)
-
-    return begin
-
-
-def _end_all(channel: Channel, tags: list[str]) -> Callable[..., None]:
-    def end(_: Any, done: Callable[..., None]) -> None:
-        left = set(tags)
-
-        def ended(frame: Any) -> None:
-            left.discard(frame.method.consumer_tag)
-            if not left:
-                done()
-
-        for tag in tags:
-            end_consuming(channel, tag, ended)
-
-    return end
 
 
 class Hands:

@@ -1,4 +1,4 @@
-"""Consumers that are begun and ended at once, and the answer that ends a stream of deliveries.
+"""Consumers that end soon, and the answer that ends a stream of deliveries.
 
 A classic queue answers the cancel of a consumer after all that it has sent to it. So a consumer
 that is cancelled in the same breath is given what is there at this moment, and what was sent to
@@ -9,7 +9,7 @@ promise; see `getting`.)
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika import spec
@@ -85,5 +85,64 @@ def end_consuming(channel: Channel, tag: str, done: Callable[..., None]) -> None
     native._send_method(spec.Basic.Cancel(consumer_tag=tag))
 
 
-def _ignore(_: Any) -> None:
+class Consumers:
+    """One consumer on each of some queues, for as long as somebody waits.
+
+    Args:
+        channel: theirs.
+        queues: their names.
+        count: how many unacknowledged messages each may have.
+        arrive: gets what comes.
+    """
+
+    def __init__(self, channel: Channel, queues: Sequence[str], count: int, arrive: Arrive) -> None:
+        self._channel = channel
+        self._queues = queues
+        self._count = count
+        self._arrive = arrive
+        self._tags: set[str] = set()
+        self._unwanted = False
+
+    def begin(self) -> None:
+        """Returns when RabbitMQ has answered; one that begins after that was given up is ended.
+
+        Raises:
+            BrokerRefused, BrokerUnavailable: as `Channel.ask`.
+        """
+        try:
+            self._channel.ask(self._begin)
+        except BaseException:
+            self._unwanted = True
+            self._channel.tell(lambda _: self._end(None, _ignore))
+            raise
+
+    def end(self) -> None:
+        """Returns when nothing more can come."""
+        self._channel.ask(self._end)
+
+    def _begin(self, _: Any, done: Callable[..., None]) -> None:
+        def begun(tag: str) -> None:
+            self._tags.add(tag)
+            if self._unwanted:
+                self._end(None, _ignore)
+            elif len(self._tags) == len(self._queues):
+                done()
+
+        for queue in self._queues:
+            begin_consuming(self._channel, queue, self._count, self._arrive, begun)
+
+    def _end(self, _: Any, done: Callable[..., None]) -> None:
+        ending, self._tags = self._tags, set()
+        left = set(ending)
+
+        def ended(frame: Any) -> None:
+            left.discard(frame.method.consumer_tag)
+            if not left:
+                done()
+
+        for tag in ending:
+            end_consuming(self._channel, tag, ended)
+
+
+def _ignore(*_: Any) -> None:
     """An answer that tells nothing new."""
