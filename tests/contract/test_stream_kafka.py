@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from contract.real_server import OnKafka, own_namespace
 from contract.stream_contract import StreamContract, contents, poll_all
@@ -16,6 +17,7 @@ from helpers import eventually
 import labkit
 from labkit.broker import BrokerStream, Entry, NewEntry, Position, StreamBroker
 from labkit.brokers.kafka import settings
+from labkit.brokers.kafka.reader import READERS_KEPT
 from labkit.errors import NotConnected
 from labkit.patterns.event_stream import Event, Group
 from labkit.servers import KafkaServer
@@ -102,6 +104,19 @@ class KafkaStreams(StreamContract):
         assert group.lag() == 3
         with group.join("bob") as bob:
             assert contents(poll_all(bob, 3)) == [3, 4, 5]
+
+    def test_whoever_reads_leaves_no_consumer_behind(
+        self, lab: StreamBroker, shared: BrokerStream
+    ) -> None:
+        """A consumer that reads is native threads and connections."""
+
+        def threads_after(reads: int) -> int:
+            for _ in range(reads):
+                assert len(lab.open_stream(shared.name).read({}, 100, 5.0)) == 40
+            return psutil.Process().num_threads()
+
+        at_first = threads_after(READERS_KEPT + 4)
+        assert threads_after(20) < at_first + 20
 
     def test_a_commit_after_a_rebalance_is_late_for_what_others_have(
         self, shared: BrokerStream

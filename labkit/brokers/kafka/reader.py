@@ -16,21 +16,21 @@ from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
 from labkit.brokers.kafka.stream_rows import behind, entries
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
-READERS_KEPT = 4
-"""Consumers kept ready for whoever reads on; each knows one place."""
+READERS_KEPT = 16
+"""Consumers of one lab that are kept ready for whoever reads on; each knows one place."""
 
 _MANY = 1_000
 
 
 class Readers:
-    """The readers of one topic: who reads on from where it was gets the same one again."""
+    """The readers of one lab: who reads on from where it was gets the same one again."""
 
-    def __init__(self, client: KafkaClient, topic: str) -> None:
+    def __init__(self, client: KafkaClient) -> None:
         self._client = client
-        self._topic = topic
         self._idle: list[_Reader] = []
+        self._closed = False
         self._lock = threading.Lock()
-        client.on_close(self, self.close)
+        client.on_close(self, self._end)
 
     def read(self, parts: Sequence[Part], after: Cursor, count: int, timeout: float) -> list[Entry]:
         """At most `count` entries behind `after`; waits for the first."""
@@ -43,16 +43,26 @@ class Readers:
             raise
         with self._lock:
             self._idle.append(reader)
-            old = self._idle.pop(0) if len(self._idle) > READERS_KEPT else None
+            most = 0 if self._closed else READERS_KEPT
+            old = self._idle.pop(0) if len(self._idle) > most else None
         if old is not None:
             old.close()
         return found
 
-    def close(self) -> None:
-        """Close all that are idle."""
+    def forget(self, topic: str) -> None:
+        """Close those of a topic that nobody is reading with."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for reader in idle:
+            going = [reader for reader in self._idle if reader.topic == topic]
+            self._idle = [reader for reader in self._idle if reader.topic != topic]
+        for reader in going:
+            reader.close()
+
+    def _end(self) -> None:
+        """The lab is closed; those in use are closed when they come back."""
+        with self._lock:
+            self._closed = True
+            going, self._idle = self._idle, []
+        for reader in going:
             reader.close()
 
     def _take(self, starts: dict[Part, int]) -> _Reader:
@@ -76,7 +86,7 @@ class _Reader:
         # as they were last known; at first the consumer finds them by itself
         self._ends: dict[Part, float] = dict.fromkeys(starts, math.inf)
         self._new = True
-        self._topic = next(iter(starts))[0]
+        self.topic = next(iter(starts))[0]
         self._consumer = client.consumer(
             f"labkit-reader-{secrets.token_hex(4)}", auto_offset_reset="earliest"
         )
@@ -159,7 +169,7 @@ class _Reader:
     def _behind(self, entries: Sequence[Entry]) -> dict[Part, int]:
         """The offset behind the last of these in each partition."""
         last = {entry.position.partition: entry.position for entry in entries}
-        return {(self._topic, number): place.order[0] + 1 for number, place in last.items()}
+        return {(self.topic, number): place.order[0] + 1 for number, place in last.items()}
 
     def _told(self, message: ck.Message) -> None:
         """What is no record: the end of a partition, or trouble."""

@@ -40,7 +40,7 @@ class KafkaStream:
         self._client = client
         self.name = name
         self.topic = to_topic(client.options.namespace, name)
-        self._readers = Readers(client, self.topic)
+        self._readers: Readers = client.shared("readers", lambda: Readers(client))
 
     def append(self, entries: Sequence[NewEntry]) -> list[Appended]:
         """Append; the key decides the partition, in the order given within each."""
@@ -169,7 +169,7 @@ class KafkaStream:
         count = sum(extent.length for extent in self.extents())
         for name in group_names(self._client, self.topic):
             KafkaGroup(self._client, self, name).delete()
-        self._readers.close()
+        self._readers.forget(self.topic)
         self._client.delete_topic(self.topic)
         return count
 
