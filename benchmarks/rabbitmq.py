@@ -7,12 +7,13 @@ persistent messages of 100 bytes, each confirmed, each acknowledged. Bare pika p
 documentation shows: a BlockingConnection that waits for the confirm of each message, and a
 consumer with a prefetch of one; so does kombu. labkit puts and takes 500 at a time and waits for
 the confirms together. The round trip is a request to a process of its own that echoes 100 bytes,
-one at a time: bare pika is the RPC of RabbitMQ's tutorial, with an exclusive queue for replies.
-Rounds alternate; a figure is the median of the rounds'.
+one at a time: bare pika is the RPC of RabbitMQ's tutorial, with an exclusive queue for replies;
+once as it stands there, and once with what labkit has too: mandatory and confirmed, so that one who
+asks knows whether anybody serves, and one who answers whether the asker is still there. Rounds
+alternate; a figure is the median of the rounds'.
 
-What the peers leave out: labkit's figures include the envelope, ids, attempts, errors, counts, and,
-in the round trip, knowing whether anybody serves. labkit's trace is off here, as it is where one
-measures.
+What the peers leave out: labkit's figures include the envelope, ids, attempts, errors and counts.
+labkit's trace is off here, as it is where one measures.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,32 +151,41 @@ def labkit_asks(url: str) -> Iterator[Callable[[], None]]:
         yield lambda: requester.request("bench", BODY, timeout=20)
 
 
-def serve_pika(url: str) -> None:
+def serve_pika(url: str, *, confirmed: bool = False) -> None:
     import pika
 
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
-    channel.queue_declare("rpc_queue")
+    channel.queue_declare(_rpc_queue(confirmed))
     channel.basic_qos(prefetch_count=1)
+    if confirmed:
+        channel.confirm_delivery()
 
     def answer(channel: Any, method: Any, properties: Any, body: bytes) -> None:
         back = pika.BasicProperties(correlation_id=properties.correlation_id)
-        channel.basic_publish("", properties.reply_to, body, back)
+        channel.basic_publish("", properties.reply_to, body, back, mandatory=confirmed)
         channel.basic_ack(method.delivery_tag)
 
-    channel.basic_consume("rpc_queue", answer)
+    channel.basic_consume(_rpc_queue(confirmed), answer)
     print("ready", flush=True)
     channel.start_consuming()
 
 
+def _rpc_queue(confirmed: bool) -> str:
+    return "rpc_queue_confirmed" if confirmed else "rpc_queue"
+
+
 @contextmanager
-def pika_asks(url: str) -> Iterator[Callable[[], None]]:
+def pika_asks(url: str, *, confirmed: bool = False) -> Iterator[Callable[[], None]]:
     import uuid
 
     import pika
 
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
+        if confirmed:
+            channel.confirm_delivery()
+        queue = _rpc_queue(confirmed)
         inbox = channel.queue_declare("", exclusive=True).method.queue
         answers: dict[str, bytes] = {}
 
@@ -186,7 +197,7 @@ def pika_asks(url: str) -> Iterator[Callable[[], None]]:
         def ask() -> None:
             name = str(uuid.uuid4())
             properties = pika.BasicProperties(reply_to=inbox, correlation_id=name)
-            channel.basic_publish("", "rpc_queue", BODY.encode(), properties)
+            channel.basic_publish("", queue, BODY.encode(), properties, mandatory=confirmed)
             while name not in answers:
                 connection.process_data_events(time_limit=None)
             del answers[name]
@@ -194,7 +205,16 @@ def pika_asks(url: str) -> Iterator[Callable[[], None]]:
         yield ask
 
 
-SERVERS = {"labkit": serve_labkit, "pika": serve_pika}
+SERVERS = {
+    "labkit": serve_labkit,
+    "pika": serve_pika,
+    "pika, confirmed": partial(serve_pika, confirmed=True),
+}
+ASKERS = {
+    "labkit": labkit_asks,
+    "pika": pika_asks,
+    "pika, confirmed": partial(pika_asks, confirmed=True),
+}
 
 
 # --- the measurement ------------------------------------------------------------------------------
@@ -220,7 +240,7 @@ def measure_round_trips(url: str, count: int, rounds: int) -> dict[tuple[str, in
     figures: dict[tuple[str, int], list[float]] = defaultdict(list)
     with ExitStack() as stack:
         asks = {}
-        for name, opened in (("labkit", labkit_asks), ("pika", pika_asks)):
+        for name, opened in ASKERS.items():
             stack.enter_context(program(SCRIPT, "serve", name))
             asks[name] = stack.enter_context(opened(url))
             for _ in range(50):
@@ -245,8 +265,10 @@ def rows_of(put: Rates, taken: Rates, trips: dict[tuple[str, int], list[float]])
             how = f"{peer}, one at a time" if theirs else f"{peer} (not installed)"
             rows.append(compare(what, median(rates["labkit"]), theirs, how, "/s"))
     for share in (50, 99):
-        ours, theirs = median(trips["labkit", share]), median(trips["pika", share])
-        rows.append(compare(f"round trip p{share}", ours, theirs, "pika RPC", "µs"))
+        ours = median(trips["labkit", share])
+        for peer, how in (("pika", "pika RPC"), ("pika, confirmed", "pika RPC, confirmed")):
+            theirs = median(trips[peer, share])
+            rows.append(compare(f"round trip p{share}", ours, theirs, how, "µs"))
     return rows
 
 
