@@ -304,10 +304,15 @@ def test_a_subscriber_misses_nothing_while_the_server_is_away(
 def test_a_paused_server_is_said_to_be_unreachable(own_server: KafkaServer, space: str) -> None:
     with labkit.connect(own_server.url, namespace=space, timeout=1.0, connect_timeout=5.0) as lab:
         lab.publish("news", b"1")
+        log = lab.open_stream("log")
+        log.append([NewEntry(b"1")])
         own_server.pause()
         with pytest.raises(BrokerUnavailable, match=r"may have\s+arrived") as caught:
             lab.publish("news", b"2")
         assert caught.value.sent
+        for question in (log.extents, log.groups, lambda: log.read({}, 1, 1.0)):
+            with pytest.raises(BrokerUnavailable, match="Start one with"):
+                question()
         own_server.resume()
         eventually(lambda: _publishes(lab), 30)
 

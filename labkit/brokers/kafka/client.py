@@ -63,7 +63,9 @@ class KafkaClient(KafkaLine):
         if self.cluster is not None:
             self.cluster.create_topic(topic, wanted)
         elif self.place.mock:
-            self.producer.list_topics(topic, timeout=self.options.timeout)  # it makes it, then
+            self.ask(  # it makes it, then
+                lambda: self.producer.list_topics(topic, timeout=self.options.timeout)
+            )
         else:
             self._create(topic, wanted)
         self.known_topics += 1

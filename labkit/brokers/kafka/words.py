@@ -30,11 +30,12 @@ _AWAY = {
     _E.NOT_ENOUGH_REPLICAS,
     _E.NETWORK_EXCEPTION,
     _E._WAIT_COORD,
+    _E._NOENT,  # no leaders found
 }
 _PASSING = {
     _E.FENCED_LEADER_EPOCH,
     _E.UNKNOWN_LEADER_EPOCH,
-    _E._NOENT,  # no leaders found
+    _E._NOENT,
     _E.LEADER_NOT_AVAILABLE,
     _E.NOT_LEADER_FOR_PARTITION,
     _E.COORDINATOR_NOT_AVAILABLE,
