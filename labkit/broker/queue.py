@@ -228,7 +228,7 @@ class Interruptible(Protocol):
     """A `BrokerQueue` that likes long waits: another thread can end them."""
 
     def interrupt(self, worker: str) -> None:
-        """The wait of this worker's `take`, or else its next one, ends without a task."""
+        """The wait of this worker's `take`, or else its next wait, ends at once."""
 
 
 @runtime_checkable

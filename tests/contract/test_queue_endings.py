@@ -152,6 +152,25 @@ def test_many_at_once_are_counted_as_one_by_one(lab: QueueBroker) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Still busy")
+def test_a_crash_gives_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quick the background thread is to see that it is to end."""
+    with labkit.connect("embedded") as lab:
+        queue = WorkQueue(lab, "work")
+        queue.put_many(range(5))
+        begun, go_on = threading.Event(), threading.Event()
+        worker = Worker(queue, lambda _: begun.set() or go_on.wait(10), prefetch=5).start()
+        assert begun.wait(10)
+
+        def end_first() -> None:
+            go_on.set()
+            worker._background.run(lambda: None)  # after the step that is on
+
+        monkeypatch.setattr(worker._holdings, "interrupt", end_first)
+        worker.crash()
+        assert lab.trace.count("returned") == 0
+        assert queue.depth().in_flight == 5
+
+
 def test_idle_workers_give_up_their_leases_although_one_is_busy() -> None:
     begun, go_on = threading.Event(), threading.Event()
 

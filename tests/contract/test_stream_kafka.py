@@ -17,7 +17,7 @@ from helpers import eventually
 import labkit
 from labkit.broker import BrokerStream, Entry, NewEntry, Position, StreamBroker
 from labkit.brokers.kafka import settings
-from labkit.brokers.kafka.reader import READERS_KEPT
+from labkit.brokers.kafka.reader import KEPT_OF_A_TOPIC
 from labkit.errors import NotConnected
 from labkit.patterns.event_stream import Event, Group
 from labkit.servers import KafkaServer
@@ -115,8 +115,18 @@ class KafkaStreams(StreamContract):
                 assert len(lab.open_stream(shared.name).read({}, 100, 5.0)) == 40
             return psutil.Process().num_threads()
 
-        at_first = threads_after(READERS_KEPT + 4)
+        at_first = threads_after(KEPT_OF_A_TOPIC + 4)
         assert threads_after(20) < at_first + 20
+
+    def test_who_reads_on_in_many_topics_makes_no_new_consumers(self, lab: Any) -> None:
+        logs = [lab.open_stream(f"s{n}") for n in range(20)]
+        for log in logs:
+            log.append([NewEntry(b"a")])
+        places = [{(last := log.read({}, 10, 5.0)[-1].position).partition: last} for log in logs]
+        made = [line for line in lab.commands(1_000) if "assign" in line]
+        for log, place in zip(logs, places, strict=True):
+            assert log.read(place, 10, 0.0) == []
+        assert [line for line in lab.commands(1_000) if "assign" in line] == made
 
     def test_a_commit_after_a_rebalance_is_late_for_what_others_have(
         self, shared: BrokerStream

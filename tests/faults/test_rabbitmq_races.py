@@ -149,6 +149,50 @@ def test_an_idle_worker_that_crashes_takes_nothing_more(lab: Any, waits: list[fl
     assert (outcome.attempt, done) == (1, ["a"])
 
 
+def test_an_idle_worker_says_soon_that_the_broker_is_back(lab: Any, waits: list[float]) -> None:
+    worker = idle_worker(lab, waits, [])
+    for count in (1, 2):
+        cut(lab)
+        eventually(lambda count=count: lab.trace.count("reconnected", actor="ada") == count, 4.0)
+    assert worker.stop()
+    assert worker.stats().outages == 2
+
+
+def test_an_idle_worker_whose_queue_somebody_deletes_takes_from_the_new_one(
+    lab: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, begun = hands.Consumers.begin, threading.Event()
+    monkeypatch.setattr(hands.Consumers, "begin", lambda all_: (begin(all_), begun.set()))
+    worker = idle_worker(lab, waits, done := [])
+    assert begun.wait(10)
+    for name in worker.queue._tasks.shelves.layout.queues:
+        lab._core.call("queue_delete", name)
+    eventually(lambda: worker.stats().outages, 4.0)  # it knows that there is no queue
+    worker.queue.put("a")
+    eventually(lambda: done == ["a"])
+    assert worker.stop()
+
+
+def test_waits_end_when_it_is_time_to_look_for_the_dead(
+    server: RabbitServer, waits: list[float], request: pytest.FixtureRequest
+) -> None:
+    """A lease on RabbitMQ is real time, also where a lesson controls the clock."""
+    for clock, longest in ((None, 2.0), (labkit.StepClock(), 0.1)):
+        waits.clear()
+        space = f"{request.node.name}{longest}:"
+        with labkit.connect(server.url, namespace=space, clock=clock) as lab:
+            queue = labkit.WorkQueue(lab, "work", lease=6.0)
+            with labkit.Worker(queue, lambda _: None, name="ada").start():
+                eventually(lambda: waits)
+        assert max(waits) <= longest
+
+
+def test_a_worker_that_never_took_has_no_lease(lab: Any) -> None:
+    queue = labkit.WorkQueue(lab, "work")
+    labkit.Worker(queue, lambda _: None, name="ada").crash()
+    assert queue._tasks.leases() == {}
+
+
 def test_a_stop_before_the_wait_ends_the_wait(lab: Any) -> None:
     [queue] = queues(lab, lease=60)
     queue.interrupt("ada")

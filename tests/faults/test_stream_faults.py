@@ -311,6 +311,31 @@ def test_a_long_batch_that_breaks_off_in_the_middle_comes_again_as_a_whole(
     assert stream.group("boards").lag() == 0
 
 
+def test_a_group_that_is_made_anew_within_a_poll_keeps_nothing_pending(
+    stream: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part is refused; the next, asked for already, is of the new group, and is ours."""
+    total = 4 * PART
+    stream.append_many(range(total))
+    ada = stream.group("boards").join("ada")
+    read, answers = log_ahead.read_one, iter((False, True, False))
+
+    def refuse_second(connection: Any) -> Any:
+        answer = read(connection)
+        return redis.ResponseError("NOGROUP") if next(answers, False) else answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log_ahead, "read_one", refuse_second)
+        assert len(ada.poll(total)) == FIRST_PART
+    assert ada.stats().forgotten == 1
+    given: set[int] = set()
+    while more := ada.poll(total):
+        given.update(contents(more))
+    assert given == set(range(total))
+    ada.commit()
+    assert stream.group("boards").lag() == 0
+
+
 def lose_answers(patch: pytest.MonkeyPatch, error: BaseException, after: int = 0) -> None:
     """Redis gives entries to a member; `after` so many answers, none arrives."""
     read = log_ahead.read_one

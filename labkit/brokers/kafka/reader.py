@@ -16,7 +16,8 @@ from labkit.brokers.kafka.client import SLICE_S, KafkaClient, Part
 from labkit.brokers.kafka.stream_rows import behind, entries
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
-READERS_KEPT = 16
+READERS_KEPT = 64
+KEPT_OF_A_TOPIC = 4
 """Consumers of one lab that are kept ready for whoever reads on; each knows one place."""
 
 _MANY = 1_000
@@ -43,8 +44,9 @@ class Readers:
             raise
         with self._lock:
             self._idle.append(reader)
-            most = 0 if self._closed else READERS_KEPT
-            old = self._idle.pop(0) if len(self._idle) > most else None
+            old = self._too_many(reader.topic)
+            if old is not None:
+                self._idle.remove(old)
         if old is not None:
             old.close()
         return found
@@ -64,6 +66,13 @@ class Readers:
             going, self._idle = self._idle, []
         for reader in going:
             reader.close()
+
+    def _too_many(self, topic: str) -> _Reader | None:
+        """The one that has been idle for longest, where there is one too many."""
+        same = [reader for reader in self._idle if reader.topic == topic]
+        if len(same) > KEPT_OF_A_TOPIC:
+            return same[0]
+        return self._idle[0] if len(self._idle) > READERS_KEPT or self._closed else None
 
     def _take(self, starts: dict[Part, int]) -> _Reader:
         with self._lock:

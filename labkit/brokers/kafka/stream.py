@@ -37,6 +37,7 @@ class KafkaStream:
     """One topic; the contract is `labkit.broker.BrokerStream`."""
 
     def __init__(self, client: KafkaClient, name: str) -> None:
+        client.require_open()
         self._client = client
         self.name = name
         self.topic = to_topic(client.options.namespace, name)

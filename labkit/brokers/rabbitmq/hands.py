@@ -137,7 +137,18 @@ class Hand:
         """
         with self._taking:
             channel = self._open()
-            consumers = Consumers(channel, queues, 1, self._arrive_on(channel))
+            self._consume(channel, queues, timeout)
+            if channel.lost is not None:
+                raise channel.error or BrokerUnavailable(
+                    f"The connection broke: {channel.lost}. What was in hand goes to others."
+                )
+            found = self._take_in(count)
+            return found + self.look(queues, count - len(found)) if found else found
+
+    def _consume(self, channel: Channel, queues: tuple[str, ...], timeout: float) -> None:
+        """Until the first one has arrived, for at most `timeout` seconds."""
+        consumers = Consumers(channel, queues, 1, self._arrive_on(channel))
+        try:
             with self._asking:
                 consumers.begin()
             try:
@@ -147,16 +158,11 @@ class Hand:
                         timeout,
                     )
             finally:
-                self._interrupted = False
                 with self._asking:
                     if channel.lost is None:
                         consumers.end()
-            if channel.lost is not None:
-                raise channel.error or BrokerUnavailable(
-                    f"The connection broke: {channel.lost}. What was in hand goes to others."
-                )
-            found = self._take_in(count)
-            return found + self.look(queues, count - len(found)) if found else found
+        finally:
+            self._interrupted = False
 
     def close(self) -> None:
         """Let go of the channel; what is held goes back to its queue."""
@@ -185,7 +191,11 @@ class Hand:
                 self._held.clear()
                 self._arrived.clear()
             self._serial = next(_serial)
-            self._channel = self._core.channel(on_lost=lambda _: self.wake())
+            self._channel = self._core.channel(
+                on_lost=lambda _: self.wake(),
+                # RabbitMQ ends a consumer whose queue somebody deletes
+                setup=lambda native: native.add_on_cancel_callback(lambda _: self.interrupt()),
+            )
         return self._channel
 
     def _arrive_on(self, channel: Channel) -> Callable[..., None]:

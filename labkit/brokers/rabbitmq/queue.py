@@ -63,7 +63,7 @@ class RabbitQueue:
         return found
 
     def interrupt(self, worker: str) -> None:
-        """Long waits are few, and it is at the end of one that a task may be on its way."""
+        """End its wait. Waits are long, so that few tasks are on their way as one ends."""
         self.hands.of(worker).interrupt()
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[bool]:
@@ -176,7 +176,7 @@ class RabbitQueue:
     def leases(self) -> dict[str, float]:
         """For each worker of this program, the seconds that its lease still runs."""
         now = time.monotonic()
-        return {hand.worker: hand.until - now for hand in self.hands.all()}
+        return {hand.worker: hand.until - now for hand in self.hands.all() if hand.until}
 
     # --- inside -------------------------------------------------------------------------------
 

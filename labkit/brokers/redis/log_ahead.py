@@ -42,8 +42,9 @@ def rows_ahead(
                 if index == asked:
                     break
                 reply = read_one(connection)
-                if isinstance(reply, REFUSALS):
-                    refused = refused or reply
+                if refused is None and isinstance(reply, REFUSALS):
+                    refused = reply
+                if refused is not None:  # what comes after that is told by nobody, and comes again
                     continue
                 rows: list[Any] = reply[0][1] if reply else []
                 if rows:

@@ -59,6 +59,7 @@ class RedisMember:
                 self._keep(part)
         except Forgotten:
             self._held.clear()
+            self._unsure = True
             self._group.create(log_rows.BEGINNING)
             yield Given(forgotten=True)
         except BaseException:

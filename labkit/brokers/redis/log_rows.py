@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,10 +88,13 @@ def entries(rows: Sequence[Any], attempt: int | None = None) -> list[Entry]:
 
 
 def _entry(entry_id: bytes, fields: Sequence[bytes], attempt: int | None) -> Entry:
-    """Ours without a key, or somebody else's."""
+    """Ours, or somebody else's."""
     place = Position(entry_id.decode())
     if len(fields) == 2 and fields[0] == _BODY:
         return Entry(place, fields[1], None, None, attempt)
+    if tuple(fields[::2]) == (_KEY, _REVISION, _BODY):
+        with contextlib.suppress(ValueError):
+            return Entry(place, fields[5], fields[1].decode(), int(fields[3]), attempt)
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     body, key, revision = (named.pop(name, None) for name in (_BODY, _KEY, _REVISION))
     return Entry(

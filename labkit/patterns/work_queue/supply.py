@@ -34,13 +34,13 @@ class Supply:
         waiting = self._holdings.waiting
         if waiting:
             return waiting[0]
-        patience = timeout if self._manual else self._recover_every
         deadline = time.monotonic() + timeout
         while not self._holdings.dead:
             if self._manual or time.monotonic() >= self._recover_at:
                 self._queue.recover()
-                self._recover_at = time.monotonic() + patience
-            self._holdings.fill(count, max(0.0, min(patience, deadline - time.monotonic())))
+                self._recover_at = time.monotonic() + self._recover_every
+            until = deadline if self._manual else min(deadline, self._recover_at)
+            self._holdings.fill(count, max(0.0, until - time.monotonic()))
             if waiting:
                 return waiting[0]
             if ended() or time.monotonic() >= deadline:

@@ -73,7 +73,8 @@ class Worker:
             handler, retry or RetryPolicy(), policy, self._holdings, self._ledger
         )
         self._supply = Supply(queue, self._holdings)
-        self._slice_s = _LONG_SLICE_S if self._holdings.interruptible else _SLICE_S
+        long = self._holdings.interruptible and not queue.lab.clock.manual
+        self._slice_s = _LONG_SLICE_S if long else _SLICE_S
         self._closing = False
         self._turn = Turn()
         self._halt = threading.Event()
@@ -226,8 +227,8 @@ class Worker:
         self._home.require()
         if self._holdings.dead:
             return
+        held = self._holdings.crash()  # first, so that nothing is given back
         self.ask_to_stop(drain=False)
-        held = self._holdings.crash()
         for task in held:
             self._ledger.ended(task, Ending.CRASHED)
         if not held:
@@ -273,7 +274,9 @@ class Worker:
         """One task, or a wait for one; an outage ends it only after `patience` seconds."""
         try:
             if not (self._holdings.waiting or self._parting()):
-                self._supply.next(wait_s, count, self._parting)
+                soon = min(wait_s, _SLICE_S) if self._outage else wait_s
+                self._supply.next(soon, count, self._parting)
+                self._outage.over()
             task = None if self._halt.is_set() else self._holdings.begin()
             if task is None:
                 self._holdings.flush()
