@@ -317,6 +317,26 @@ def test_a_paused_server_is_said_to_be_unreachable(own_server: KafkaServer, spac
         eventually(lambda: _publishes(lab), 30)
 
 
+def test_groups_that_nobody_tells_are_not_taken_for_none(
+    own_server: KafkaServer, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of groups comes with errors beside it; that of a paused server is empty."""
+
+    class Patient:
+        def __init__(self, answer: Any) -> None:
+            self.result = lambda timeout: answer.result(timeout + 5.0)
+
+    with labkit.connect(own_server.url, namespace=space, timeout=1.0, connect_timeout=5.0) as lab:
+        stream = EventStream(lab, "log")
+        stream.append(1)
+        ask = lab._client.admin.list_consumer_groups
+        monkeypatch.setattr(lab._client.admin, "list_consumer_groups", lambda: Patient(ask()))
+        own_server.pause()
+        with pytest.raises(BrokerUnavailable, match="Start one with"):
+            stream.log.groups()
+        own_server.resume()
+
+
 def test_nothing_is_left_of_a_server(own_server: KafkaServer) -> None:
     folder = own_server.folder.parent
     assert folder.is_dir()

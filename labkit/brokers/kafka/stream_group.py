@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka as ck
 
 from labkit.broker import Cursor, GroupState, Holding, Place
 from labkit.brokers.kafka.client import KafkaClient, Part
@@ -159,10 +161,21 @@ class KafkaGroup:
 
 
 def group_names(client: KafkaClient, topic: str) -> set[str]:
-    """The groups of a topic; the mock cluster lists none, so those that this process made."""
+    """The groups of a topic; the mock cluster lists none, so those that this process made.
+
+    Raises:
+        BrokerUnavailable: a broker did not answer: its groups would be missing.
+    """
     if client.place.mock:
         return set(_made_here(client, topic))
-    answer = client.ask(lambda: client.admin.list_consumer_groups().result(client.options.timeout))
+
+    def listed() -> Any:
+        answer = client.admin.list_consumer_groups().result(client.options.timeout)
+        for error in answer.errors:
+            raise error if isinstance(error, ck.KafkaException) else ck.KafkaException(error)
+        return answer
+
+    answer = client.ask(listed)
     start = f"{topic}/"
     return {
         group.group_id.removeprefix(start)
