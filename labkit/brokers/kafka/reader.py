@@ -17,8 +17,10 @@ from labkit.brokers.kafka.stream_rows import behind, entries
 from labkit.errors import BrokerRefused, BrokerUnavailable, NotConnected
 
 READERS_KEPT = 64
-KEPT_OF_A_TOPIC = 4
 """Consumers of one lab that are kept ready for whoever reads on; each knows one place."""
+
+KEPT_OF_A_TOPIC = 4
+"""Of one topic so many: who reads it from its start again and again leaves each of them behind."""
 
 _MANY = 1_000
 

@@ -176,7 +176,8 @@ class RabbitQueue:
     def leases(self) -> dict[str, float]:
         """For each worker of this program, the seconds that its lease still runs."""
         now = time.monotonic()
-        return {hand.worker: hand.until - now for hand in self.hands.all() if hand.until}
+        met = (hand for hand in self.hands.all() if hand.until)  # not one that never took anything
+        return {hand.worker: hand.until - now for hand in met}
 
     # --- inside -------------------------------------------------------------------------------
 
