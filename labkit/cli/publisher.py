@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from types import FrameType
 from typing import Any
 
 from rich.text import Text
@@ -20,6 +19,7 @@ from labkit.consoles.show import content_text, statistics
 from labkit.consoles.signals import END_SIGNALS, as_interrupt, on_signals
 from labkit.errors import BrokerRefused, BrokerUnavailable, ValidationError
 from labkit.patterns.pubsub import Publisher
+from labkit.patterns.signals import beside
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,11 +85,11 @@ class _Plain:
     def _by_the_clock(self) -> None:
         """Until Ctrl+C, which lets the message that is on its way arrive first."""
 
-        def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        def end() -> None:
             self._ended = True
             self._publisher.stop()
 
-        with on_signals((signal.SIGINT, *END_SIGNALS), end):
+        with on_signals((signal.SIGINT, *END_SIGNALS), beside(end)):
             done = self._publisher.publish_periodic(
                 self._channel, self._next, every=self._every or 1.0, count=self._count
             )

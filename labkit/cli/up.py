@@ -8,7 +8,6 @@ import shlex
 import signal
 import threading
 from contextlib import suppress
-from types import FrameType
 
 from labkit import servers
 from labkit.connection import BROKER_URL_VARIABLE
@@ -16,6 +15,7 @@ from labkit.consoles.history import state_folder
 from labkit.consoles.signals import END_SIGNALS, on_signals
 from labkit.errors import ConfigurationError, ServerError
 from labkit.options import redact
+from labkit.patterns.signals import beside
 
 _LOOK_S = 0.5
 """How often to see whether the server is still there."""
@@ -26,12 +26,8 @@ Server = servers.RedisServer | servers.FakeServerHandle
 def run(options: argparse.Namespace) -> int:
     """Start, tell, wait, stop. What ends this process ends the server first."""
     ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        ended.set()
-
     another = servers.announced_url()
-    with on_signals((signal.SIGINT, *END_SIGNALS), end):
+    with on_signals((signal.SIGINT, *END_SIGNALS), beside(ended.set)):
         server, name = _start(options)
         try:
             with servers.announce(server.url):

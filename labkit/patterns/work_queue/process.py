@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from labkit.errors import describe
+from labkit.patterns.signals import beside
 from labkit.patterns.work_queue.member import BUSY_EXIT
 from labkit.patterns.work_queue.naming import resolve
 from labkit.patterns.work_queue.queue import WorkQueue
@@ -78,7 +79,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches us, too; the parent decides
     setup = json.loads(orders.readline() or "{}")
     end = Ending(timeout=setup["stop_timeout"])
-    signal.signal(signal.SIGTERM, lambda *_: end.now.set())
+    signal.signal(signal.SIGTERM, beside(end.now.set))
     threading.Thread(target=_listen, args=(orders, end), daemon=True).start()
     try:
         worker = _worker(setup, wire)

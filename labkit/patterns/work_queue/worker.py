@@ -13,13 +13,13 @@ from labkit.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, 
 from labkit.patterns.background import Background
 from labkit.patterns.identity import Home
 from labkit.patterns.outage import Outage
+from labkit.patterns.signals import graceful
 from labkit.patterns.work_queue.arguments import check_worker
 from labkit.patterns.work_queue.handling import Acknowledge, Handler, Handling, acknowledge
 from labkit.patterns.work_queue.holdings import Holdings
 from labkit.patterns.work_queue.ledger import WorkerLedger
 from labkit.patterns.work_queue.queue import WorkQueue
 from labkit.patterns.work_queue.retry import RetryPolicy
-from labkit.patterns.work_queue.signals import graceful
 from labkit.patterns.work_queue.statistics import WorkerStatistics
 from labkit.patterns.work_queue.supply import Supply
 from labkit.patterns.work_queue.task import Ending, Outcome, Task

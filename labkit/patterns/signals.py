@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl+C while a worker works: the task in hand is finished first."""
+"""SIGTERM and Ctrl+C: what is in hand is finished first, and no lock stands in the way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+def beside(act: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
+    """A signal's handler that does this in a thread of its own.
+
+    The signal may have come while the main thread held the very lock that it needs, that of an
+    `Event` for which it waits, say: it would wait for itself.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        threading.Thread(target=act, name="labkit signal", daemon=True).start()
+
+    return handle
 
 
 @contextmanager
@@ -20,14 +33,13 @@ def graceful(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     received: list[int] = []
+    in_background = beside(stop)
 
     def handle(number: int, _: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        # In a thread of its own: the signal may have come while this one held the very lock that
-        # stopping needs.
-        threading.Thread(target=stop, name="labkit stop", daemon=True).start()
+        in_background(number, None)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
